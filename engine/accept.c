@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From op to slot: checks, links, and which lane.
+ *
+ * Nothing here refuses an op: what is wrong with it becomes its completion, so that every backend
+ * answers in the same way and a batch is never cut by one bad op.
+ */
+#include <errno.h>
+#include <linux/falloc.h>
+
+#include "engine/internal.h"
+
+#define ALL_FLAGS (RF_OP_ALLOW_SHORT | RF_OP_LINK | RF_OP_DSYNC | RF_OP_NOWAIT | RF_OP_HIPRI)
+
+static bool is_vectored(const struct rf_op *op) {
+  return op->kind == RF_OP_READV || op->kind == RF_OP_WRITEV;
+}
+
+static bool is_write(const struct rf_op *op) {
+  return op->kind == RF_OP_WRITE || op->kind == RF_OP_WRITEV;
+}
+
+static bool is_transfer(const struct rf_op *op) {
+  return op->kind == RF_OP_READ || op->kind == RF_OP_READV || is_write(op);
+}
+
+/* The bytes that a transfer is to move, or -errno. */
+static int64_t total_of(const struct rf_op *op) {
+  uint64_t total = 0;
+  if (!is_transfer(op)) return 0;
+  if (!is_vectored(op)) return op->len > INT64_MAX ? -EINVAL : (int64_t)op->len;
+  if (op->len > 0 && op->iov == NULL) return -EFAULT;
+  for (uint64_t i = 0; i < op->len; i++) {
+    if (op->iov[i].iov_len > INT64_MAX - total) return -EINVAL;
+    total += op->iov[i].iov_len;
+  }
+  return (int64_t)total;
+}
+
+/* What is wrong with an op, as far as that can be told without the kernel; 0 if nothing is. */
+static int check(const struct rf_op *op, uint64_t *total) {
+  if (op->kind >= RF_OP_KINDS || (op->flags & ~ALL_FLAGS) != 0 || op->reserved != 0) return -EINVAL;
+  if (op->kind == RF_OP_NOP) return 0;
+  if (op->file == NULL) return -EBADF;
+  int64_t bytes = total_of(op);
+  if (bytes < 0) return (int)bytes;
+  if (op->offset > INT64_MAX || (uint64_t)bytes > INT64_MAX - op->offset) return -EINVAL;
+  *total = (uint64_t)bytes;
+  return 0;
+}
+
+static enum rf_request_kind request_kind(const struct rf_op *op) {
+  static const enum rf_request_kind kinds[RF_OP_KINDS] = {
+      [RF_OP_NOP] = RF_REQUEST_NOP,
+      [RF_OP_READ] = RF_REQUEST_READ,
+      [RF_OP_WRITE] = RF_REQUEST_WRITE,
+      [RF_OP_READV] = RF_REQUEST_READV,
+      [RF_OP_WRITEV] = RF_REQUEST_WRITEV,
+      [RF_OP_FSYNC] = RF_REQUEST_FSYNC,
+      [RF_OP_FDATASYNC] = RF_REQUEST_FDATASYNC,
+      [RF_OP_FALLOCATE] = RF_REQUEST_FALLOCATE,
+      [RF_OP_DISCARD] = RF_REQUEST_FALLOCATE,
+  };
+  if (op->kind == RF_OP_DISCARD && op->file->info.block_device) return RF_REQUEST_BLOCK_DISCARD;
+  return kinds[op->kind];
+}
+
+static uint8_t request_flags(const struct rf_op *op) {
+  unsigned flags = 0;
+  if (!is_transfer(op)) return 0;
+  if ((op->flags & RF_OP_DSYNC) && is_write(op)) flags |= RF_REQUEST_DSYNC;
+  if (op->flags & RF_OP_NOWAIT) flags |= RF_REQUEST_NOWAIT;
+  if (op->flags & RF_OP_HIPRI) flags |= RF_REQUEST_HIPRI;
+  if (op->ioprio != 0) flags |= RF_REQUEST_IOPRIO;
+  if (op->file->info.stream) flags |= RF_REQUEST_STREAM;
+  return (uint8_t)flags;
+}
+
+/* The parts of the request that stay the same through all continuations. */
+static void set_request(struct rf_slot *slot) {
+  struct rf_request *request = &slot->request;
+  request->kind = (uint8_t)request_kind(&slot->op);
+  request->flags = request_flags(&slot->op);
+  request->ioprio = slot->op.ioprio;
+  request->fd = slot->op.file != NULL ? slot->op.file->fd : -1;
+  request->mode =
+      slot->op.kind == RF_OP_DISCARD ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : slot->op.mode;
+}
+
+/* Where an op goes.  A write past RLIMIT_FSIZE raises SIGXFSZ in the thread that makes the call,
+ * and both kernel interfaces may make it in ours; workers have the signal blocked. */
+static void route(struct rf_queue *queue, struct rf_slot *slot) {
+  const struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
+  const struct rf_request *request = &slot->request;
+  uint32_t missing = request->flags & ~main->backend->flags;
+  if (main->id == RF_BACKEND_THREADS) return;
+  if (main->dead)
+    rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
+  else if (missing & RF_REQUEST_STREAM)
+    rf_fall_back(queue, slot, RF_FALLBACK_STREAM);
+  else if (missing != 0 || !(main->backend->kinds & 1u << request->kind))
+    rf_fall_back(queue, slot, RF_FALLBACK_NOT_OFFERED);
+  else if (queue->fsize_limited && is_write(&slot->op) &&
+           (slot->op.file->append || slot->op.offset + slot->total > queue->fsize_limit))
+    rf_fall_back(queue, slot, RF_FALLBACK_FSIZE);
+}
+
+/* True if the op has to wait for, or has been ended by, the one before it. */
+static bool link_to_last(struct rf_queue *queue, struct rf_slot *slot) {
+  if (!(slot->op.flags & RF_OP_LINK) || !queue->has_last) return false;
+  if (queue->last == RF_NONE) {
+    if (queue->last_status == 0) return false;
+    RF_COUNT(queue, cancelled, 1);
+    rf_finish(queue, slot, -ECANCELED);
+    return true;
+  }
+  slot->state = RF_SLOT_HELD;
+  slot->link_prev = queue->last;
+  queue->slots[queue->last].link_next = rf_slot_index(queue, slot);
+  return true;
+}
+
+static struct rf_slot *take_slot(struct rf_queue *queue, const struct rf_op *op) {
+  struct rf_slot *slot = &queue->slots[rf_list_pop(queue, &queue->free)];
+  slot->op = *op;
+  slot->total = slot->done = slot->expected = slot->expires_ns = slot->accepted_ns = 0;
+  slot->serial = ++queue->serial;
+  slot->link_next = slot->link_prev = RF_NONE;
+  slot->timer_at = RF_NONE;
+  slot->flags = slot->retries = slot->lane = 0;
+  slot->status = 0;
+  atomic_store_explicit(&slot->file, op->file, memory_order_relaxed);
+  queue->outstanding++;
+  RF_COUNT(queue, accepted, 1);
+  return slot;
+}
+
+static void start_clock(struct rf_queue *queue, struct rf_slot *slot) {
+  if (slot->op.deadline_ns == 0 && queue->latency == NULL) return;
+  uint64_t now = rf_now_ns();
+  if (queue->latency != NULL) slot->accepted_ns = now;
+  if (slot->op.deadline_ns == 0) return;
+  bool never = slot->op.deadline_ns > UINT64_MAX - 1 - now;
+  slot->expires_ns = never ? UINT64_MAX - 1 : now + slot->op.deadline_ns;
+  rf_timer_set(queue, slot, slot->expires_ns);
+}
+
+void rf_accept(struct rf_queue *queue, const struct rf_op *op) {
+  struct rf_slot *slot = take_slot(queue, op);
+  int status = check(op, &slot->total);
+  bool waits = false;
+  if (status == 0) {
+    start_clock(queue, slot);
+    set_request(slot);
+    route(queue, slot);
+    waits = link_to_last(queue, slot);
+  }
+  queue->has_last = true;
+  queue->last = rf_slot_index(queue, slot);
+  if (slot->state == RF_SLOT_DONE) { /* by a failed link */
+    queue->last = RF_NONE;
+    queue->last_status = slot->status;
+  } else if (status != 0) {
+    rf_finish(queue, slot, status);
+  } else if (!waits) {
+    rf_pend(queue, slot);
+  }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What an answer of a backend means for its op: it is finished, or goes on (the rest of a short
+ * transfer, the next piece of a long one), or is tried again after a pause, or on the threads
+ * lane.  This is the one place where that is decided, for all backends.
+ */
+#include <errno.h>
+
+#include "engine/internal.h"
+
+static bool is_read(const struct rf_slot *slot) {
+  return slot->op.kind == RF_OP_READ || slot->op.kind == RF_OP_READV;
+}
+
+static bool is_transfer(const struct rf_slot *slot) {
+  return is_read(slot) || slot->op.kind == RF_OP_WRITE || slot->op.kind == RF_OP_WRITEV;
+}
+
+bool rf_is_not_now(int status) {
+  return status == -EAGAIN || status == -EINTR || status == -EBUSY || status == -ENOMEM;
+}
+
+/* ---- the next request ------------------------------------------------------------------------ */
+
+static void prepare_plain(struct rf_slot *slot, void *buf, uint64_t left) {
+  slot->expected = left < RF_CALL_MAX ? left : RF_CALL_MAX;
+  slot->request.buf = (char *)buf;
+  slot->request.len = slot->expected;
+}
+
+/* From the middle of an iovec the rest of that one goes as a plain transfer: the caller's array is
+ * neither changed nor copied.  From the start of one, as many as one call takes. */
+static void prepare_vector(struct rf_slot *slot) {
+  const struct iovec *iov = slot->op.iov;
+  uint64_t count = slot->op.len, skip = slot->done, i = 0;
+  bool read = slot->op.kind == RF_OP_READV;
+  while (i < count && skip >= iov[i].iov_len) skip -= iov[i++].iov_len;
+  if (skip > 0 || (i < count && iov[i].iov_len > RF_CALL_MAX)) {
+    slot->request.kind = read ? RF_REQUEST_READ : RF_REQUEST_WRITE;
+    prepare_plain(slot, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+    return;
+  }
+  uint64_t bytes = 0, n = 0;
+  while (i + n < count && n < RF_IOV_MAX && iov[i + n].iov_len <= RF_CALL_MAX - bytes)
+    bytes += iov[i + n++].iov_len;
+  slot->request.kind = read ? RF_REQUEST_READV : RF_REQUEST_WRITEV;
+  slot->request.iov = iov + i;
+  slot->request.len = n;
+  slot->expected = bytes;
+}
+
+static void prepare(struct rf_slot *slot) {
+  slot->request.offset = slot->op.offset + slot->done;
+  switch (slot->op.kind) {
+    case RF_OP_READ:
+    case RF_OP_WRITE:
+      prepare_plain(slot, (char *)slot->op.buf + slot->done, slot->total - slot->done);
+      break;
+    case RF_OP_READV:
+    case RF_OP_WRITEV:
+      prepare_vector(slot);
+      break;
+    default:
+      slot->request.len = slot->op.len;
+      break;
+  }
+}
+
+/* ---- where an op can be ---------------------------------------------------------------------- */
+
+static struct rf_lane *lane_for(struct rf_queue *queue, const struct rf_slot *slot) {
+  return &queue->lanes[slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN];
+}
+
+void rf_pend(struct rf_queue *queue, struct rf_slot *slot) {
+  if (lane_for(queue, slot)->dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
+  prepare(slot);
+  slot->state = RF_SLOT_PENDING;
+  rf_list_push(queue, &lane_for(queue, slot)->pending, rf_slot_index(queue, slot));
+}
+
+void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
+  if (slot->state == RF_SLOT_PENDING)
+    rf_list_remove(queue, &lane_for(queue, slot)->pending, rf_slot_index(queue, slot));
+  if (slot->state == RF_SLOT_HELD) queue->slots[slot->link_prev].link_next = RF_NONE;
+}
+
+void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason) {
+  slot->flags |= RF_SLOT_ON_THREADS;
+  rf_tally_add(&queue->tally.fell_back[slot->op.kind][reason], 1);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void done(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  uint32_t index = rf_slot_index(queue, slot);
+  rf_timer_clear(queue, slot);
+  slot->state = RF_SLOT_DONE;
+  slot->status = status;
+  queue->outstanding--;
+  atomic_store_explicit(&slot->file, NULL, memory_order_release);
+  if (queue->last == index) {
+    queue->last = RF_NONE;
+    queue->last_status = status;
+  }
+  if (status == -ETIMEDOUT && slot->flags & RF_SLOT_EXPIRED) RF_COUNT(queue, timed_out, 1);
+  if (status == -ECANCELED && slot->flags & RF_SLOT_CANCELLED) RF_COUNT(queue, cancelled, 1);
+  if (queue->latency != NULL && slot->accepted_ns != 0)
+    rf_latency_record(queue, rf_now_ns() - slot->accepted_ns);
+  rf_list_push(queue, &queue->done, index);
+}
+
+/* Ends an op that is nowhere, and with it, when it failed, all that are linked to it. */
+void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  for (;;) {
+    uint32_t next = slot->link_next;
+    done(queue, slot, status);
+    if (next == RF_NONE) return;
+    slot = &queue->slots[next];
+    slot->link_prev = RF_NONE;
+    if (status == 0) {
+      rf_pend(queue, slot);
+      return;
+    }
+    RF_COUNT(queue, cancelled, 1);
+    status = -ECANCELED;
+  }
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static bool stopped(const struct rf_slot *slot) {
+  return slot->flags & (RF_SLOT_CANCELLED | RF_SLOT_EXPIRED);
+}
+
+static int stop_status(const struct rf_slot *slot) {
+  return slot->flags & RF_SLOT_CANCELLED ? -ECANCELED : -ETIMEDOUT;
+}
+
+static void retry_or_finish(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  if (slot->retries == RF_RETRIES) {
+    rf_finish(queue, slot, status);
+    return;
+  }
+  uint64_t when = rf_now_ns() + (RF_PAUSE_NS << slot->retries);
+  slot->retries++;
+  RF_COUNT(queue, retried, 1);
+  slot->state = RF_SLOT_DELAYED;
+  if (slot->expires_ns != 0 && slot->expires_ns < when) when = slot->expires_ns;
+  rf_timer_set(queue, slot, when);
+}
+
+static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  bool refused = status == -EINVAL || status == -EOPNOTSUPP || status == -ENOSYS;
+  bool on_threads =
+      slot->flags & RF_SLOT_ON_THREADS || queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS;
+  bool nowait = status == -EAGAIN && slot->op.flags & RF_OP_NOWAIT;
+  if (stopped(slot) && (status == -ECANCELED || (rf_is_not_now(status) && !nowait))) {
+    rf_finish(queue, slot, stop_status(slot));
+  } else if (refused && !on_threads) {
+    /* A kernel interface may lack what the plain system call has: that one's answer counts. */
+    rf_fall_back(queue, slot, RF_FALLBACK_REFUSED);
+    rf_pend(queue, slot);
+  } else if (status == -ECANCELED && !on_threads) {
+    /* Nobody asked for it: the kernel could not start a worker (RLIMIT_NPROC, a signal at the wrong
+     * moment) and gave the work up before it began, so that it can be done elsewhere. */
+    rf_fall_back(queue, slot, RF_FALLBACK_EXHAUSTED);
+    rf_pend(queue, slot);
+  } else if (rf_is_not_now(status) && !nowait) {
+    retry_or_finish(queue, slot, status);
+  } else {
+    rf_finish(queue, slot, status);
+  }
+}
+
+/* A direct read that ends off the alignment has met the end of the file: going on from there would
+ * be misaligned, and there is nothing to go on to. */
+static bool at_end(const struct rf_slot *slot, int64_t moved) {
+  if (!is_read(slot)) return false;
+  if (moved == 0) return true;
+  const struct rf_file_info *info = &slot->op.file->info;
+  return info->direct && info->offset_align > 1 &&
+         (slot->op.offset + slot->done) % info->offset_align != 0 &&
+         slot->op.offset % info->offset_align == 0;
+}
+
+static void answer_moved(struct rf_queue *queue, struct rf_slot *slot, int64_t moved) {
+  bool whole = (uint64_t)moved >= slot->expected;
+  slot->done += (uint64_t)moved;
+  if (moved > 0) slot->retries = 0;
+  if (slot->done >= slot->total || (!whole && at_end(slot, moved))) {
+    rf_finish(queue, slot, 0);
+  } else if (!whole && slot->op.flags & RF_OP_ALLOW_SHORT) {
+    rf_finish(queue, slot, 0);
+  } else if (stopped(slot)) {
+    rf_finish(queue, slot, stop_status(slot));
+  } else if (moved == 0 && !whole) {
+    /* A write of nothing that is no error: there is no errno to show, and no end to trying. */
+    retry_or_finish(queue, slot, -EIO);
+  } else {
+    if (!whole) RF_COUNT(queue, continued, 1);
+    rf_pend(queue, slot);
+  }
+}
+
+void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
+  if (res < 0)
+    answer_error(queue, slot, (int)res);
+  else if (is_transfer(slot))
+    answer_moved(queue, slot, res);
+  else
+    rf_finish(queue, slot, 0);
+}

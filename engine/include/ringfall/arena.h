@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * <ringfall/arena.h>: memory for I/O: zeroed, aligned for direct I/O on any device, in one piece,
+ * so that a backend may register it as a whole.  Buffers from elsewhere work too.
+ *
+ * Threads: the memory is the caller's to divide; the functions are thread-safe.
+ */
+#ifndef RINGFALL_ARENA_H
+#define RINGFALL_ARENA_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rf_engine;
+struct rf_arena;
+
+enum rf_arena_flags {
+  RF_ARENA_HUGE = 1u << 0, /* ask for huge pages; ordinary ones where there are none */
+};
+
+/*
+ * Makes an arena of at least `size` bytes (rounded up to whole pages, or whole huge pages).
+ * -EINVAL: size 0, or a flag not known.  -ENOMEM.
+ */
+int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **arena);
+
+/* Gives the memory back: no op may be using it.  NULL is fine. */
+void rf_arena_close(struct rf_arena *arena);
+
+void *rf_arena_base(const struct rf_arena *arena);  /* page-aligned (huge page where it is one) */
+size_t rf_arena_size(const struct rf_arena *arena); /* bytes, after rounding */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

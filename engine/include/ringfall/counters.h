@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/* <ringfall/counters.h>: what a queue has done.  Plain values; reading them costs the queue
+ * nothing and may be done from any thread. */
+#ifndef RINGFALL_COUNTERS_H
+#define RINGFALL_COUNTERS_H
+
+#include <stdint.h>
+
+#include <ringfall/op.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Why an op was run by the threads backend instead of the queue's own. */
+enum rf_fallback_reason {
+  RF_FALLBACK_NOT_OFFERED = 0, /* the backend does not have this op, or this flag */
+  RF_FALLBACK_REFUSED,         /* the kernel refused it there: EINVAL, EOPNOTSUPP, ENOSYS */
+  RF_FALLBACK_FSIZE,           /* a write past RLIMIT_FSIZE, which would raise SIGXFSZ */
+  RF_FALLBACK_STREAM,          /* a file that cannot seek, on a backend that would block on it */
+  RF_FALLBACK_EXHAUSTED,       /* the backend had no resources for it after all retries */
+  RF_FALLBACK_DEAD,            /* the backend stopped taking requests */
+  RF_FALLBACK_REASONS,
+};
+const char *rf_fallback_reason_name(enum rf_fallback_reason reason); /* "refused"... Static. */
+
+/* Latencies in a log-linear histogram: 16 steps a power of two, so that a bucket is at most 6.25 %
+ * wide.  Values from 1 ns to 2^41 ns (36 minutes); longer ones count as that. */
+#define RF_LATENCY_BUCKETS 608
+struct rf_latency {
+  uint64_t count;
+  uint64_t total_ns;
+  uint64_t max_ns;
+  uint64_t bucket[RF_LATENCY_BUCKETS];
+};
+
+/* The latency that a share of the ops (0 < share <= 1) did not exceed: the upper end of the bucket
+ * it falls in, and never above max_ns.  0 if nothing was counted. */
+uint64_t rf_latency_at(const struct rf_latency *latency, double share);
+
+struct rf_counters {
+  uint64_t accepted;  /* ops taken by rf_submit */
+  uint64_t refused;   /* ops not taken because the queue was full */
+  uint64_t completed; /* ops handed back; accepted - completed are in the queue now */
+  uint64_t failed;    /* of these, with a status other than 0 */
+  uint64_t bytes;     /* moved by all completed ops */
+  uint64_t requests;  /* calls handed to a backend; at least one an op, unless it was cancelled */
+  uint64_t continued; /* requests that moved less than asked and were continued */
+  uint64_t retried;   /* requests tried again after EINTR, EAGAIN, EBUSY, ENOMEM */
+  uint64_t cancelled; /* ops stopped by rf_cancel or a failed link */
+  uint64_t timed_out; /* ops stopped by their deadline */
+  uint64_t batches;   /* hand-overs to a backend */
+  uint64_t submit_ns; /* time blocked in submit: in hand-overs that did not also wait */
+  uint64_t system_calls; /* made by the queue's thread for submitting, waiting and reaping */
+  uint64_t deaths;       /* backends that stopped working while in use */
+  uint64_t generation;   /* how many backends this queue has gone through; 1 = the first */
+  uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS]; /* by op and reason */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

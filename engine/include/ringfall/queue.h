@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * <ringfall/queue.h>: where one thread submits ops and reaps completions.
+ *
+ * Threads: a queue belongs to the first thread that submits, waits, reaps or asks for its
+ * descriptor; another thread that does so gets -EPERM and changes nothing.  rf_queue_counters may
+ * be called by any thread.  Use a queue a thread; any number of queues may share an engine and its
+ * files.
+ *
+ * Memory: everything a queue needs is allocated when it is opened (about 256 bytes an op and the
+ * kernel's rings); submitting, waiting and reaping allocate nothing.
+ *
+ * Batches: rf_submit only collects.  Ops reach the kernel when a batch is full, or at the next
+ * rf_flush, rf_submit_and_wait, rf_wait or rf_reap, so that a program that submits one op at a
+ * time still pays one system call a batch.  A program that goes to sleep on rf_queue_fd calls
+ * rf_flush before.
+ */
+#ifndef RINGFALL_QUEUE_H
+#define RINGFALL_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ringfall/counters.h>
+#include <ringfall/op.h>
+#include <ringfall/verdict.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rf_engine;
+struct rf_queue;
+
+#define RF_DEPTH_MAX 65536u
+#define RF_FOREVER   INT64_C(-1) /* as timeout_ns: no limit */
+
+/* Always begin with rf_queue_options_init(). */
+struct rf_queue_options {
+  uint32_t size;  /* sizeof(struct rf_queue_options), set by _init */
+  unsigned depth; /* ops in the queue at most: 1 to RF_DEPTH_MAX; default 128 */
+  unsigned batch; /* ops collected before they are handed over; default 32; at most depth counts */
+  unsigned workers; /* threads this queue may start, when it needs any: 1 to 1024; default 16 */
+  bool latency;     /* keep the histogram of rf_queue_latency; default false */
+};
+void rf_queue_options_init(struct rf_queue_options *options);
+
+/*
+ * Opens a queue on the engine's backend; if that fails now, on the next (the log says so), unless
+ * the backend was required.  options may be NULL.  The depth holds whatever the kernel grants:
+ * where a limit makes a backend's context smaller, ops wait in the queue.
+ * -EINVAL: an option out of range.  -ENOMEM.  -ENOTSUP: the required backend cannot be opened.
+ */
+int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *options,
+                  struct rf_queue **queue);
+
+/*
+ * Closes it: what has not been started is dropped, what is in flight is stopped where it can be and
+ * waited for otherwise, and completions not yet reaped are lost.  When it returns, no buffer is in
+ * use any more.  With ops in the queue only the owner may close (-EPERM); an empty queue may be
+ * closed by any thread.  In a forked child it frees the child's copy.  NULL is fine.
+ */
+int rf_queue_close(struct rf_queue *queue);
+
+/*
+ * Accepts ops, in order, as many as there is room for: returns how many, and the caller keeps the
+ * others.  Each accepted op gets exactly one completion, whatever is wrong with it.
+ * -EAGAIN: the queue is full; reap first.  -EPERM: not the owner.  -EBADF: after fork.
+ */
+int rf_submit(struct rf_queue *queue, const struct rf_op *ops, unsigned count);
+
+/* Hands what was collected to the kernel without waiting.  0 or -EPERM, -EBADF. */
+int rf_flush(struct rf_queue *queue);
+
+/*
+ * Flushes, then waits until at least min completions are there (or all that are to come, if those
+ * are fewer), or timeout_ns have passed (RF_FOREVER; 0 = do not wait), and fills in up to max of
+ * them.  Returns how many, which after a time-out may be less than min, also 0.  Signals do not
+ * end it.  -EINVAL: min > max or max is 0.  -EPERM, -EBADF as above.
+ */
+int rf_wait(struct rf_queue *queue, struct rf_completion *completions, unsigned min, unsigned max,
+            int64_t timeout_ns);
+
+/* rf_submit and rf_wait in one, with one system call where the backend can.  *accepted (may be
+ * NULL) says how many ops were taken; 0 of them because of a full queue is no error here. */
+int rf_submit_and_wait(struct rf_queue *queue, const struct rf_op *ops, unsigned count,
+                       unsigned *accepted, struct rf_completion *completions, unsigned min,
+                       unsigned max, int64_t timeout_ns);
+
+/* Flushes, and fills in up to max completions that are there already.  Returns how many. */
+int rf_reap(struct rf_queue *queue, struct rf_completion *completions, unsigned max);
+
+enum rf_cancelled {
+  RF_CANCEL_STOPPED = 0,  /* it will not be done (any further); completes with -ECANCELED */
+  RF_CANCEL_FINISHED = 1, /* too late: its completion is waiting, with its true result */
+  RF_CANCEL_RUNNING = 2,  /* what the kernel has of it could not be stopped: it will complete with
+                             its true result, or with -ECANCELED if there was more to come */
+};
+
+/*
+ * Tries to stop the oldest op with this user_data.  Returns enum rf_cancelled; the completion comes
+ * in any case, and has the bytes that were moved before.  I/O that a device works on can seldom be
+ * stopped.  Looks at every op of the queue.
+ * -ENOENT: no such op (completed and reaped, or never accepted).  -EPERM, -EBADF.
+ */
+int rf_cancel(struct rf_queue *queue, uint64_t user_data);
+
+/*
+ * A descriptor for poll, select and epoll: readable when rf_reap is worth calling (rarely also
+ * when there is nothing after all).  Level-triggered: stays readable until rf_reap has handed
+ * everything over.  Stays the queue's: do not read, write or close it.  To be asked for before the
+ * first op is submitted, or while the queue is empty (-EBUSY otherwise).  -errno.
+ */
+int rf_queue_fd(struct rf_queue *queue);
+
+/* The backend in use now, which is not the engine's choice after a failure. */
+enum rf_backend_id rf_queue_backend(const struct rf_queue *queue);
+
+/* Counts up to now.  Any thread.  0 or -errno. */
+int rf_queue_counters(struct rf_queue *queue, struct rf_counters *counters);
+
+/* Latency from acceptance to completion, if options.latency was set (else -ENODATA).  Any
+ * thread; while the queue is at work the figures may be a few ops apart. */
+int rf_queue_latency(struct rf_queue *queue, struct rf_latency *latency);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

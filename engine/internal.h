@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The core's own structures.
+ *
+ * An op lives in a slot of its queue from acceptance to reaping.  Slots are addressed by index; a
+ * slot is in exactly one place at a time, named by its state:
+ *
+ *   FREE ----accept---> PENDING --flush--> IN_FLIGHT --answer--> DONE --reap--> FREE
+ *                        ^  ^                  |
+ *   HELD (linked) -------'  '--- DELAYED <-----'  (retry after a pause; a continuation or a
+ *                                                  fallback goes straight back to PENDING)
+ *
+ * A lane is a backend as one queue uses it.  Each queue has the lane of its backend (the main
+ * lane) and the threads lane, for ops that the first cannot run; they are the same lane where
+ * threads is the backend in use.
+ *
+ * Files: engine.c the choice; queue.c the public calls; accept.c from op to slot and links;
+ * lane.c handing over, waiting, the death of a backend; answer.c what an answer means (continue,
+ * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to.
+ */
+#ifndef RINGFALL_ENGINE_INTERNAL_H
+#define RINGFALL_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include <ringfall/ringfall.h>
+
+#define RF_NONE UINT32_MAX /* no slot */
+
+/* Lengths above this take several requests.  The kernel moves at most MAX_RW_COUNT (2 GiB less a
+ * page) in one call; 1 GiB is below that and a multiple of any alignment. */
+#define RF_CALL_MAX (UINT64_C(1) << 30)
+#define RF_IOV_MAX  1024u /* UIO_MAXIOV */
+
+/* Pauses of 0.1, 0.2, ... 12.8, 25.6, 51.2 ms: about a tenth of a second in all. */
+#define RF_RETRIES  10u
+#define RF_PAUSE_NS UINT64_C(100000)
+
+enum rf_slot_state {
+  RF_SLOT_FREE = 0,
+  RF_SLOT_HELD,
+  RF_SLOT_PENDING,
+  RF_SLOT_DELAYED,
+  RF_SLOT_IN_FLIGHT,
+  RF_SLOT_DONE,
+};
+
+enum rf_slot_flags {
+  RF_SLOT_ON_THREADS = 1u << 0, /* this op goes to the threads lane */
+  RF_SLOT_CANCELLED = 1u << 1,  /* rf_cancel asked for its end */
+  RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
+};
+
+struct rf_slot {
+  struct rf_request request;
+  struct rf_op op;
+  _Atomic(struct rf_file *) file; /* op.file until the op is done: rf_file_close looks at it */
+  uint64_t total;                 /* bytes that the op is to move */
+  uint64_t done;                  /* bytes moved so far */
+  uint64_t expected;              /* bytes that the request in flight is to move */
+  uint64_t timer_ns;              /* when to look at it again: end of a pause, or its deadline */
+  uint64_t expires_ns;            /* its deadline on CLOCK_MONOTONIC; 0 = none */
+  uint64_t accepted_ns;           /* for the latency; 0 if that is not kept */
+  uint64_t serial;                /* order of acceptance */
+  uint32_t next;                  /* in the list that the state names */
+  uint32_t link_next;             /* the op that waits for this one */
+  uint32_t link_prev;             /* the op that this one waits for, while HELD */
+  uint32_t timer_at;              /* place in the heap; RF_NONE = in none */
+  int32_t status;
+  uint8_t state;
+  uint8_t flags;
+  uint8_t retries;
+  uint8_t lane; /* index of the lane it is or was in flight on */
+};
+_Static_assert(sizeof(struct rf_slot) <= 256, "a slot keeps within its budget");
+
+struct rf_list {
+  uint32_t head, tail;
+  uint32_t count;
+};
+
+struct rf_lane {
+  struct rf_backend *backend; /* NULL: none */
+  enum rf_backend_id id;
+  struct rf_list pending;
+  uint32_t in_flight;
+  uint32_t refusals;      /* hand-overs in a row that were answered 'not now' */
+  uint64_t not_before_ns; /* no hand-over before this; 0 = at once */
+  bool dead;              /* takes no requests any more */
+  bool deaf;              /* cannot wait any more */
+  bool watchable;         /* its descriptor was made, for others to watch */
+};
+
+enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANES = 2 };
+
+/* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
+struct rf_tally {
+  _Atomic uint64_t values[offsetof(struct rf_counters, fell_back) / sizeof(uint64_t)];
+  _Atomic uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS];
+};
+#define RF_COUNT(queue, field, amount)                                                             \
+  rf_tally_add(&(queue)->tally.values[offsetof(struct rf_counters, field) / sizeof(uint64_t)],     \
+               (amount))
+
+struct rf_atomic_latency {
+  _Atomic uint64_t count, total_ns, max_ns;
+  _Atomic uint64_t bucket[RF_LATENCY_BUCKETS];
+};
+
+struct rf_queue {
+  struct rf_engine *engine;
+  struct rf_queue *next_open, *prev_open; /* engine's list; engine->lock */
+
+  _Atomic uintptr_t owner; /* a pthread_t; 0 = nobody yet */
+  bool pollable;           /* rf_queue_fd was called */
+  bool ready_signalled;    /* ready_fd is readable */
+  bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
+  bool keep_latency;
+  bool has_last;       /* an op was accepted before */
+  int32_t last_status; /* of the op accepted last, once it is done (last == RF_NONE) */
+  uint32_t last;       /* the op accepted last, until it is done */
+  unsigned depth, batch, workers;
+  uint64_t fsize_limit;
+
+  struct rf_lane lanes[RF_LANES];
+  struct rf_slot *slots;
+  struct rf_list free, done;
+  uint32_t outstanding; /* accepted and not done: held, pending, delayed, in flight */
+  uint32_t *timers;     /* binary heap of slots, by timer_ns */
+  uint32_t timer_count;
+  uint64_t serial;
+  int ready_fd;         /* eventfd: completions wait in `done` */
+  int timer_fd;         /* timerfd: a timer is due */
+  int epoll_fd;         /* over these two and the lanes; -1, like them, until rf_queue_fd */
+  uint64_t timer_fd_ns; /* what timer_fd is set to; UINT64_MAX = off */
+
+  struct rf_tally tally;
+  struct rf_atomic_latency *latency; /* NULL: not kept */
+};
+
+struct rf_file {
+  struct rf_engine *engine;
+  int fd;
+  bool own;
+  bool append; /* O_APPEND: where a write goes is not up to its offset */
+  struct rf_file_info info;
+};
+
+struct rf_engine {
+  const struct rf_backend_ops *const *backends; /* RF_BACKENDS tables */
+  struct rf_host host;
+  bool required; /* host.selected or nothing */
+  rf_log_function *log;
+  void *log_context;
+  char explanation[512];
+  uint32_t *alive; /* a page that fork() wipes: 1 here, 0 in a child */
+
+  pthread_mutex_t lock; /* guards what follows */
+  struct rf_queue *queues;
+  unsigned files, arenas;
+  struct rf_counters closed; /* of queues that are closed */
+};
+
+/* engine.c */
+void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *options,
+                        const struct rf_backend_ops *const *backends);
+
+/* False in a forked child. */
+static inline bool rf_engine_alive(const struct rf_engine *engine) {
+  return *(volatile const uint32_t *)engine->alive != 0;
+}
+
+/* queue.c */
+bool rf_queue_uses_file(struct rf_queue *queue, const struct rf_file *file);
+
+/* list.c */
+void rf_list_push(struct rf_queue *queue, struct rf_list *list, uint32_t index);
+uint32_t rf_list_pop(struct rf_queue *queue, struct rf_list *list);
+void rf_list_remove(struct rf_queue *queue, struct rf_list *list, uint32_t index);
+
+static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct rf_slot *slot) {
+  return (uint32_t)(slot - queue->slots);
+}
+
+/* accept.c */
+void rf_accept(struct rf_queue *queue, const struct rf_op *op);
+
+/* answer.c */
+void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res);
+void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status);
+void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason);
+bool rf_is_not_now(int status); /* EINTR, EAGAIN, EBUSY, ENOMEM */
+
+/* Puts an op that is nowhere at the end of the list of its lane. */
+void rf_pend(struct rf_queue *queue, struct rf_slot *slot);
+
+/* Takes an op that is not in flight and not done out of where it is. */
+void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot);
+
+/* lane.c */
+int rf_lanes_open(struct rf_queue *queue);
+void rf_lanes_close(struct rf_queue *queue);
+/* Hands over what is pending and waits for `wait` answers (until_ns: CLOCK_MONOTONIC, 0 = do not
+ * wait, UINT64_MAX = no limit), then takes in what is there. */
+void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns);
+enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot);
+
+/* When something is to be done without an answer having come; UINT64_MAX: never. */
+uint64_t rf_lanes_next(const struct rf_queue *queue);
+/* Something is pending that a turn could hand over now. */
+bool rf_lanes_stalled(const struct rf_queue *queue);
+
+/* timer.c */
+void rf_timer_set(struct rf_queue *queue, struct rf_slot *slot, uint64_t when_ns);
+void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot);
+uint64_t rf_timer_next(const struct rf_queue *queue); /* UINT64_MAX: none */
+
+/* due.c */
+void rf_timers_run(struct rf_queue *queue);
+
+/* counters.c */
+static inline void rf_tally_add(_Atomic uint64_t *counter, uint64_t amount) {
+  uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
+  atomic_store_explicit(counter, before + amount, memory_order_relaxed);
+}
+static inline void rf_tally_set(_Atomic uint64_t *counter, uint64_t value) {
+  atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+#define RF_SET(queue, field, value)                                                                \
+  rf_tally_set(&(queue)->tally.values[offsetof(struct rf_counters, field) / sizeof(uint64_t)],     \
+               (value))
+void rf_tally_read(const struct rf_queue *queue, struct rf_counters *counters);
+void rf_counters_add(struct rf_counters *sum, const struct rf_counters *counters);
+void rf_latency_record(struct rf_queue *queue, uint64_t ns);
+
+#endif

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Lanes: handing requests to backends, waiting for them, and what to do when one stops working.
+ *
+ * With one lane at work, its backend hands over and waits in one call.  With both, the threads
+ * lane's descriptor is watched by the main lane's backend, so that one wait sees answers of either.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+#define SLICE_NS UINT64_C(1000000) /* between looks, where a wait cannot be woken */
+
+/* ---- opening and closing --------------------------------------------------------------------- */
+
+static int open_lane(struct rf_queue *queue, struct rf_lane *lane, enum rf_backend_id id) {
+  const struct rf_backend_config config = {.depth = queue->depth, .workers = queue->workers};
+  struct rf_backend_report report;
+  memset(&report, 0, sizeof(report));
+  report.syscall = "";
+  int status = queue->engine->backends[id]->open(&config, &lane->backend, &report);
+  lane->id = id;
+  if (status != 0)
+    rf_log(queue->engine, RF_LOG_WARNING, "a queue of depth %u cannot be opened on %s: %s: %s",
+           queue->depth, rf_backend_name(id), report.syscall, strerror(-status));
+  else if (lane->backend->capacity < queue->depth)
+    rf_log(queue->engine, RF_LOG_INFO, "%s grants %u of %u requests in flight; the others wait",
+           rf_backend_name(id), lane->backend->capacity, queue->depth);
+  return status;
+}
+
+/* The engine's choice, else what comes after it; threads come last and need no resources. */
+static int open_main(struct rf_queue *queue) {
+  const struct rf_host *host = &queue->engine->host;
+  int status = open_lane(queue, &queue->lanes[RF_LANE_MAIN], host->selected);
+  if (status == 0 || queue->engine->required) return status;
+  for (unsigned id = 0; id < RF_BACKENDS && status != 0; id++) {
+    if (id == host->selected || !host->verdicts[id].usable) continue;
+    status = open_lane(queue, &queue->lanes[RF_LANE_MAIN], (enum rf_backend_id)id);
+    if (status == 0) RF_COUNT(queue, generation, 1);
+  }
+  return status;
+}
+
+int rf_lanes_open(struct rf_queue *queue) {
+  struct rf_lane *threads = &queue->lanes[RF_LANE_THREADS];
+  int status = open_main(queue);
+  if (status != 0) return queue->engine->required && status != -ENOMEM ? -ENOTSUP : status;
+  RF_COUNT(queue, generation, 1);
+  if (queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS) return 0;
+  status = open_lane(queue, threads, RF_BACKEND_THREADS);
+  if (status == 0) threads->watchable = threads->backend->ops->pollable(threads->backend) >= 0;
+  return status;
+}
+
+void rf_lanes_close(struct rf_queue *queue) {
+  bool alive = rf_engine_alive(queue->engine);
+  for (unsigned i = 0; i < RF_LANES; i++) {
+    struct rf_backend *backend = queue->lanes[i].backend;
+    if (backend == NULL) continue;
+    if (alive)
+      backend->ops->close(backend);
+    else
+      backend->ops->abandon(backend);
+  }
+}
+
+/* ---- refusals and death ---------------------------------------------------------------------- */
+
+/* What a lane could not hand over goes to threads. */
+static void move_pending(struct rf_queue *queue, struct rf_lane *lane,
+                         enum rf_fallback_reason reason) {
+  while (lane->pending.count > 0) {
+    struct rf_slot *slot = &queue->slots[rf_list_pop(queue, &lane->pending)];
+    rf_fall_back(queue, slot, reason);
+    rf_pend(queue, slot);
+  }
+}
+
+static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  lane->dead = true;
+  RF_COUNT(queue, deaths, 1);
+  RF_COUNT(queue, generation, 1);
+  rf_log(queue->engine, RF_LOG_ERROR,
+         "%s stopped taking requests (%s: %s); this queue goes on with threads",
+         rf_backend_name(lane->id), lane->backend->ops->submit_call, strerror(-status));
+  move_pending(queue, lane, RF_FALLBACK_DEAD);
+}
+
+static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  if (!rf_is_not_now(status)) {
+    die(queue, lane, status);
+    return;
+  }
+  RF_COUNT(queue, retried, 1);
+  if (lane->refusals < RF_RETRIES) {
+    lane->not_before_ns = rf_now_ns() + (RF_PAUSE_NS << lane->refusals++);
+  } else if (lane->in_flight > 0) {
+    lane->not_before_ns = UINT64_MAX; /* an answer will make room */
+  } else {
+    /* The next refusal leads here at once: nobody waits again before it has taken something. */
+    move_pending(queue, lane, RF_FALLBACK_EXHAUSTED);
+  }
+}
+
+/* ---- handing over ---------------------------------------------------------------------------- */
+
+static int64_t time_left(uint64_t until_ns) {
+  if (until_ns == 0) return 0;
+  if (until_ns == UINT64_MAX) return RF_FOREVER;
+  uint64_t now = rf_now_ns();
+  return until_ns > now ? (int64_t)(until_ns - now) : 0;
+}
+
+static bool may_hand_over(struct rf_lane *lane) {
+  if (lane->backend == NULL || lane->dead || lane->pending.count == 0) return false;
+  if (lane->in_flight >= lane->backend->capacity) return false;
+  if (lane->not_before_ns == 0) return true;
+  if (lane->not_before_ns > rf_now_ns()) return false;
+  lane->not_before_ns = 0;
+  return true;
+}
+
+static unsigned collect(const struct rf_queue *queue, const struct rf_lane *lane,
+                        struct rf_request *requests[RF_BATCH_MAX]) {
+  unsigned room = lane->backend->capacity - lane->in_flight, n = 0;
+  for (uint32_t at = lane->pending.head; n < lane->pending.count && n < room && n < RF_BATCH_MAX;
+       at = queue->slots[at].next)
+    requests[n++] = &queue->slots[at].request;
+  return n;
+}
+
+static void taken(struct rf_queue *queue, struct rf_lane *lane, unsigned n) {
+  for (unsigned i = 0; i < n; i++) {
+    struct rf_slot *slot = &queue->slots[rf_list_pop(queue, &lane->pending)];
+    slot->state = RF_SLOT_IN_FLIGHT;
+    slot->lane = (uint8_t)(lane - queue->lanes);
+  }
+  lane->in_flight += n;
+  lane->refusals = 0;
+  RF_COUNT(queue, requests, n);
+  RF_COUNT(queue, batches, 1);
+}
+
+/* Hands over what it can; the last batch waits along.  True if that wait was done. */
+static bool hand_over(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
+                      uint64_t until_ns) {
+  struct rf_request *requests[RF_BATCH_MAX];
+  bool waited = false;
+  while (may_hand_over(lane)) {
+    unsigned n = collect(queue, lane, requests);
+    unsigned in_flight = lane->in_flight + n;
+    bool last = n == lane->pending.count || in_flight == lane->backend->capacity;
+    unsigned want = !last ? 0 : wait < in_flight ? wait : in_flight;
+    int status = lane->backend->ops->submit(lane->backend, requests, n, want,
+                                            want > 0 ? time_left(until_ns) : 0);
+    if (status > 0) taken(queue, lane, (unsigned)status);
+    if (status < 0) refused(queue, lane, status);
+    waited = want > 0 && status == (int)n;
+  }
+  return waited;
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static void sleep_until(uint64_t until_ns) {
+  struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
+  (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+static void sleep_slice(uint64_t until_ns) {
+  uint64_t slice = rf_now_ns() + SLICE_NS;
+  sleep_until(slice < until_ns ? slice : until_ns);
+}
+
+static void wait_on(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
+                    uint64_t until_ns) {
+  if (wait > lane->in_flight) wait = lane->in_flight;
+  if (lane->deaf) {
+    sleep_slice(until_ns);
+    return;
+  }
+  int status = lane->backend->ops->submit(lane->backend, NULL, 0, wait, time_left(until_ns));
+  if (status >= 0 || rf_is_not_now(status)) return;
+  lane->deaf = true;
+  rf_log(queue->engine, RF_LOG_ERROR, "%s cannot wait for completions any more: %s",
+         rf_backend_name(lane->id), strerror(-status));
+}
+
+/* Both lanes have requests in flight. */
+static void wait_for_any(struct rf_queue *queue, uint64_t until_ns) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
+  int status = -EOPNOTSUPP;
+  if (threads->watchable && !main->deaf)
+    status =
+        main->backend->ops->watch(main->backend, threads->backend->ops->pollable(threads->backend));
+  if (status != 0) {
+    uint64_t slice = rf_now_ns() + SLICE_NS;
+    if (slice < until_ns) until_ns = slice;
+  }
+  wait_on(queue, main, 1, until_ns);
+}
+
+/* ---- taking in ------------------------------------------------------------------------------- */
+
+static void take_in(struct rf_queue *queue, struct rf_lane *lane) {
+  struct rf_result results[RF_BATCH_MAX];
+  unsigned n;
+  if (lane->backend == NULL || (lane->in_flight == 0 && !queue->pollable)) return;
+  do {
+    n = lane->backend->ops->reap(lane->backend, results, RF_BATCH_MAX);
+    lane->in_flight -= n;
+    for (unsigned i = 0; i < n; i++) {
+      struct rf_slot *slot = (struct rf_slot *)results[i].request; /* its first member */
+      rf_answer(queue, slot, results[i].res);
+    }
+    if (n > 0) lane->not_before_ns = 0;
+  } while (n == RF_BATCH_MAX);
+}
+
+static struct rf_lane *sole_lane(struct rf_queue *queue) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
+  bool main_works = main->in_flight + main->pending.count > 0;
+  bool threads_work = threads->in_flight + threads->pending.count > 0;
+  if (main_works && threads_work) return NULL;
+  return threads_work ? threads : main;
+}
+
+static void publish_costs(struct rf_queue *queue) {
+  uint64_t syscalls = 0, submit_ns = 0;
+  for (unsigned i = 0; i < RF_LANES; i++) {
+    if (queue->lanes[i].backend == NULL) continue;
+    syscalls += queue->lanes[i].backend->syscalls;
+    submit_ns += queue->lanes[i].backend->submit_ns;
+  }
+  RF_SET(queue, system_calls, syscalls);
+  RF_SET(queue, submit_ns, submit_ns);
+}
+
+uint64_t rf_lanes_next(const struct rf_queue *queue) {
+  uint64_t next = rf_timer_next(queue);
+  for (unsigned i = 0; i < RF_LANES; i++) {
+    const struct rf_lane *lane = &queue->lanes[i];
+    if (lane->pending.count > 0 && lane->not_before_ns != 0 && lane->not_before_ns < next)
+      next = lane->not_before_ns;
+  }
+  return next;
+}
+
+bool rf_lanes_stalled(const struct rf_queue *queue) {
+  for (unsigned i = 0; i < RF_LANES; i++) {
+    const struct rf_lane *lane = &queue->lanes[i];
+    if (lane->pending.count > 0 && lane->not_before_ns == 0 &&
+        lane->in_flight < lane->backend->capacity)
+      return true;
+  }
+  return false;
+}
+
+void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns) {
+  struct rf_lane *lanes = queue->lanes;
+  uint64_t next = rf_lanes_next(queue);
+  if (until_ns > next) until_ns = next;
+  if (until_ns == 0) wait = 0;
+  struct rf_lane *sole = sole_lane(queue);
+  bool waited = false;
+  for (unsigned i = 0; i < RF_LANES; i++)
+    waited |= hand_over(queue, &lanes[i], &lanes[i] == sole ? wait : 0, until_ns);
+  if (wait > 0 && !waited) {
+    next = rf_lanes_next(queue); /* a hand-over may have been refused just now */
+    if (until_ns > next) until_ns = next;
+    bool main_works = lanes[RF_LANE_MAIN].in_flight > 0;
+    bool threads_work = lanes[RF_LANE_THREADS].in_flight > 0;
+    if (main_works && threads_work)
+      wait_for_any(queue, until_ns);
+    else if (main_works || threads_work)
+      wait_on(queue, &lanes[main_works ? RF_LANE_MAIN : RF_LANE_THREADS], wait, until_ns);
+    else if (until_ns != UINT64_MAX)
+      sleep_until(until_ns);
+  }
+  for (unsigned i = 0; i < RF_LANES; i++) take_in(queue, &lanes[i]);
+  publish_costs(queue);
+}
+
+enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot) {
+  struct rf_lane *lane = &queue->lanes[slot->lane];
+  uint64_t serial = slot->serial;
+  int status = lane->backend->ops->cancel(lane->backend, &slot->request);
+  take_in(queue, lane);
+  publish_costs(queue);
+  if (slot->state == RF_SLOT_DONE && slot->serial == serial)
+    return slot->status == -ECANCELED || slot->status == -ETIMEDOUT ? RF_CANCEL_STOPPED
+                                                                    : RF_CANCEL_FINISHED;
+  return status == 0 ? RF_CANCEL_STOPPED : RF_CANCEL_RUNNING;
+}

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What MODULE.bazel uses: the repositories of libraries.bzl as a module extension."""
+
+load(":libraries.bzl", "system_libraries")
+
+def _system_impl(_module_ctx):
+    system_libraries()
+
+system = module_extension(
+    doc = "Libraries of the host, found by compiling and linking.",
+    implementation = _system_impl,
+)

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: which backend is chosen, at whose wish, and what it says about it.
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/conformance.h"
+
+namespace conformance {
+namespace {
+
+class Engine : public testing::Test {
+protected:
+  void SetUp() override {
+    unsetenv("RINGFALL_BACKEND");
+    rf_engine_options_init(&options_);
+    options_.log = [](void *context, rf_log_level level, const char *message) {
+      static_cast<Engine *>(context)->log_.emplace_back(level, message);
+    };
+    options_.log_context = this;
+  }
+  void TearDown() override { unsetenv("RINGFALL_BACKEND"); }
+
+  // The status, and on success the backend in *chosen.
+  int Open(rf_backend_id *chosen = nullptr) {
+    rf_engine *engine = nullptr;
+    int status = rf_engine_open(&engine, &options_);
+    if (status != 0) return status;
+    if (chosen != nullptr) *chosen = rf_engine_host(engine)->selected;
+    explanation_ = rf_engine_explanation(engine);
+    EXPECT_EQ(0, rf_engine_close(engine));
+    return 0;
+  }
+
+  int OpenWith(const char *environment, rf_backend_id *chosen = nullptr) {
+    setenv("RINGFALL_BACKEND", environment, 1);
+    int status = Open(chosen);
+    unsetenv("RINGFALL_BACKEND");
+    return status;
+  }
+
+  static rf_backend_id Best() {
+    for (int id = 0; id < RF_BACKENDS; id++)
+      if (RawWorks(static_cast<rf_backend_id>(id))) return static_cast<rf_backend_id>(id);
+    return RF_BACKEND_THREADS;
+  }
+
+  rf_engine_options options_;
+  std::vector<std::pair<rf_log_level, std::string>> log_;
+  std::string explanation_;
+};
+
+TEST_F(Engine, TakesTheBestThatWorksWhenNothingIsWished) {
+  rf_backend_id chosen;
+  ASSERT_EQ(0, Open(&chosen));
+  EXPECT_EQ(Best(), chosen);
+  EXPECT_NE(std::string::npos, explanation_.find(rf_backend_name(chosen))) << explanation_;
+  ASSERT_FALSE(log_.empty());
+  EXPECT_EQ(RF_LOG_INFO, log_.back().first);
+  EXPECT_EQ(explanation_, log_.back().second);
+}
+
+TEST_F(Engine, OpensWithoutOptions) {
+  rf_engine *engine = nullptr;
+  ASSERT_EQ(0, rf_engine_open(&engine, nullptr));
+  EXPECT_EQ(Best(), rf_engine_host(engine)->selected);
+  EXPECT_EQ(0, rf_engine_close(engine));
+}
+
+TEST_F(Engine, TakesWhatTheEnvironmentNames) {
+  for (int id = 0; id < RF_BACKENDS; id++) {
+    auto backend = static_cast<rf_backend_id>(id);
+    if (!RawWorks(backend)) continue; // threads always do
+    for (std::string before : {"", "prefer:", "require:"}) {
+      rf_backend_id chosen = RF_BACKENDS;
+      std::string wish = before + rf_backend_name(backend);
+      ASSERT_EQ(0, OpenWith(wish.c_str(), &chosen)) << wish;
+      EXPECT_EQ(backend, chosen) << wish;
+      EXPECT_NE(std::string::npos, explanation_.find("RINGFALL_BACKEND")) << explanation_;
+    }
+  }
+}
+
+TEST_F(Engine, TheEnvironmentGoesBeforeTheOptions) {
+  rf_backend_id chosen;
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.backend = Best();
+  ASSERT_EQ(0, OpenWith("threads", &chosen));
+  EXPECT_EQ(RF_BACKEND_THREADS, chosen);
+  options_.backend = RF_BACKEND_THREADS;
+  ASSERT_EQ(0, OpenWith("auto", &chosen));
+  EXPECT_EQ(Best(), chosen);
+}
+
+TEST_F(Engine, TheEnvironmentIsIgnoredWhenAsked) {
+  rf_backend_id chosen;
+  options_.ignore_environment = true;
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.backend = RF_BACKEND_THREADS;
+  ASSERT_EQ(0, OpenWith("auto", &chosen));
+  EXPECT_EQ(RF_BACKEND_THREADS, chosen);
+  EXPECT_EQ(0, OpenWith("nonsense"));
+}
+
+TEST_F(Engine, AnEmptyEnvironmentMeansNothing) {
+  rf_backend_id chosen;
+  options_.choice = RF_CHOICE_PREFER;
+  options_.backend = RF_BACKEND_THREADS;
+  ASSERT_EQ(0, OpenWith("", &chosen));
+  EXPECT_EQ(RF_BACKEND_THREADS, chosen);
+}
+
+TEST_F(Engine, WhatTheEnvironmentSaysHasToMakeSense) {
+  for (const char *text : {"nonsense", "URING", "prefer:", "require:nonsense", "prefer:auto",
+                           "require:auto", "threads ", "avoid:threads", "prefer:prefer:threads"}) {
+    log_.clear();
+    EXPECT_EQ(-EINVAL, OpenWith(text)) << text;
+    ASSERT_EQ(1u, log_.size()) << text;
+    EXPECT_EQ(RF_LOG_ERROR, log_[0].first);
+    EXPECT_NE(std::string::npos, log_[0].second.find(text)) << log_[0].second;
+  }
+}
+
+TEST_F(Engine, OptionsHaveToMakeSense) {
+  options_.choice = static_cast<rf_choice>(99);
+  EXPECT_EQ(-EINVAL, Open());
+  rf_engine_options_init(&options_);
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.backend = RF_BACKENDS;
+  EXPECT_EQ(-EINVAL, Open());
+  rf_engine_options_init(&options_);
+  options_.depth = RF_DEPTH_MAX + 1;
+  EXPECT_EQ(-EINVAL, Open());
+  for (uint32_t size : {0u, 3u, 100000u}) {
+    rf_engine_options_init(&options_);
+    options_.size = size;
+    EXPECT_EQ(-EINVAL, Open()) << size;
+  }
+}
+
+TEST_F(Engine, QueuesOfItRunOnWhatItChose) {
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.ignore_environment = true;
+  for (int id = 0; id < RF_BACKENDS; id++) {
+    options_.backend = static_cast<rf_backend_id>(id);
+    if (!RawWorks(options_.backend)) {
+      EXPECT_EQ(-ENOTSUP, Open());
+      continue;
+    }
+    rf_engine *engine = nullptr;
+    rf_queue *queue = nullptr;
+    ASSERT_EQ(0, rf_engine_open(&engine, &options_)) << rf_backend_name(options_.backend);
+    ASSERT_EQ(0, rf_queue_open(engine, nullptr, &queue));
+    EXPECT_EQ(options_.backend, rf_queue_backend(queue));
+    EXPECT_EQ(0, rf_queue_close(queue));
+    EXPECT_EQ(0, rf_engine_close(engine));
+  }
+}
+
+TEST_F(Engine, ArenasAreZeroedAlignedAndWhole) {
+  rf_engine *engine = nullptr;
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.backend = RF_BACKEND_THREADS;
+  ASSERT_EQ(0, rf_engine_open(&engine, &options_));
+  for (unsigned flags : {0u, static_cast<unsigned>(RF_ARENA_HUGE)}) {
+    rf_arena *arena = nullptr;
+    ASSERT_EQ(0, rf_arena_open(engine, 10000, flags, &arena));
+    EXPECT_GE(rf_arena_size(arena), 10000u);
+    EXPECT_EQ(0u, rf_arena_size(arena) % 4096);
+    EXPECT_EQ(0u, reinterpret_cast<uintptr_t>(rf_arena_base(arena)) % 4096);
+    EXPECT_TRUE(IsAll(static_cast<unsigned char *>(rf_arena_base(arena)), rf_arena_size(arena), 0));
+    rf_arena_close(arena);
+  }
+  rf_arena *none = nullptr;
+  EXPECT_EQ(-EINVAL, rf_arena_open(engine, 0, 0, &none));
+  EXPECT_EQ(-EINVAL, rf_arena_open(engine, 4096, 1u << 7, &none));
+  EXPECT_EQ(-ENOMEM, rf_arena_open(engine, SIZE_MAX / 2, 0, &none));
+  EXPECT_EQ(0, rf_engine_close(engine));
+}
+
+TEST_F(Engine, FilesThatCannotBeAreRefusedAsByOpen) {
+  rf_engine *engine = nullptr;
+  rf_file *file = nullptr;
+  options_.choice = RF_CHOICE_REQUIRE;
+  options_.backend = RF_BACKEND_THREADS;
+  ASSERT_EQ(0, rf_engine_open(&engine, &options_));
+  EXPECT_EQ(-ENOENT, rf_file_open(engine, "/nonexistent/file", O_RDONLY, 0, &file));
+  EXPECT_EQ(-EISDIR, rf_file_open(engine, "/", O_RDONLY, 0, &file));
+  EXPECT_EQ(-EBADF, rf_file_from_fd(engine, -1, true, &file));
+  int directory = open("/", O_RDONLY | O_CLOEXEC);
+  EXPECT_EQ(-EISDIR, rf_file_from_fd(engine, directory, true, &file));
+  EXPECT_EQ(0, close(directory)) << "it was not taken";
+  int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(0, rf_file_from_fd(engine, fd, true, &file));
+  EXPECT_EQ(fd, rf_file_fd(file));
+  EXPECT_EQ(0, rf_file_close(file));
+  EXPECT_EQ(-1, fcntl(fd, F_GETFD)) << "it was the file's";
+  EXPECT_EQ(0, rf_engine_close(engine));
+}
+
+} // namespace
+} // namespace conformance

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Values on the command line.  Each function takes the command's and the option's name for its
+ * message, stores the value and returns TOOL_OK, or says in one line on stderr what is wrong with
+ * it and returns TOOL_USAGE.
+ */
+#ifndef RINGFALL_TOOLS_ARGUMENTS_H
+#define RINGFALL_TOOLS_ARGUMENTS_H
+
+#include <stdint.h>
+
+#include "tool.h"
+
+/* Bytes: a decimal number above 0, K, M, G or T after it for powers of 1024; at most what a file
+ * offset can hold. */
+enum tool_exit argument_size(const char *command, const char *option, const char *text,
+                             uint64_t *bytes);
+
+/* A whole decimal number from min to max. */
+enum tool_exit argument_count(const char *command, const char *option, const char *text,
+                              unsigned min, unsigned max, unsigned *count);
+
+/* Seconds above 0, with a fraction if wanted; at most a year. */
+enum tool_exit argument_seconds(const char *command, const char *option, const char *text,
+                                double *seconds);
+
+/* The message for '?' and ':' as returned by getopt_long() with opterr 0 and an optstring that
+ * begins with ':'. */
+enum tool_exit argument_refused(const char *command, int returned, char **argv);
+
+#endif

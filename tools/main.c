@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The program `ringfall`: finds the command and ends as it says. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ringfall/version.h>
+
+#include "stop_signals.h"
+#include "tool.h"
+
+static const char usage[] =
+    "Usage: ringfall COMMAND [OPTION]...\n"
+    "\n"
+    "Storage I/O on Linux: what this host can do, how fast it is, and a copy that uses it.\n"
+    "\n"
+    "Commands:\n"
+    "  probe [DIR]     say which backends (io_uring, libaio, threads) work here, and why not\n"
+    "  bench           run all that work over one file: speed, latency, CPU; every byte checked\n"
+    "  copy SRC DST    copy a file, with a checksum, all or nothing\n"
+    "  help [COMMAND]  this text, or that of ringfall COMMAND --help\n"
+    "\n"
+    "Options:\n"
+    "  --help          this text\n"
+    "  --version       the version\n"
+    "\n"
+    "Environment:\n"
+    "  RINGFALL_BACKEND  the backend for every program that uses ringfall, unless it names one\n"
+    "                    itself: auto, NAME or prefer:NAME (that one if it works), require:NAME\n"
+    "                    (that one or an error); NAME is io_uring, libaio or threads\n"
+    "\n"
+    "Exit codes:\n"
+    "  0  all went well\n"
+    "  1  the work failed: an I/O error, no space, a file that is not there\n"
+    "  2  the command line or RINGFALL_BACKEND makes no sense\n"
+    "  3  the demanded backend does not work here\n"
+    "  4  data came back other than it was written\n"
+    "  A signal that stops a command ends it as that signal does (128 + its number to a shell).\n";
+
+static const struct {
+  const char *name;
+  enum tool_exit (*run)(int argc, char **argv);
+} commands[] = {
+    {"probe", probe_command},
+    {"bench", bench_command},
+    {"copy", copy_command},
+};
+
+static enum tool_exit run_command(int argc, char **argv) {
+  for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+    if (strcmp(argv[0], commands[i].name) == 0) return commands[i].run(argc, argv);
+  return tool_fail(NULL, TOOL_USAGE, "no command '%s' (see ringfall --help)", argv[0]);
+}
+
+static enum tool_exit help(int argc, char **argv) {
+  if (argc < 2) {
+    fputs(usage, stdout);
+    return tool_finish_output(NULL, TOOL_OK);
+  }
+  char option[] = "--help";
+  char *arguments[] = {argv[1], option, NULL};
+  return run_command(2, arguments);
+}
+
+static enum tool_exit dispatch(int argc, char **argv) {
+  if (argc < 1) return tool_fail(NULL, TOOL_USAGE, "a command is needed (see ringfall --help)");
+  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) return help(1, argv);
+  if (strcmp(argv[0], "help") == 0) return help(argc, argv);
+  if (strcmp(argv[0], "--version") != 0) return run_command(argc, argv);
+  printf("ringfall %s\n", rf_version_string());
+  return tool_finish_output(NULL, TOOL_OK);
+}
+
+int main(int argc, char **argv) {
+  signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error to be told (EFBIG), not an end */
+  stop_signals_catch();
+  const enum tool_exit status = dispatch(argc - 1, argv + 1);
+  if (status != TOOL_STOPPED) return (int)status;
+  stop_signals_die();
+  return (int)TOOL_STOPPED + stop_signal();
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A progress bar.  Only '\r' and spaces, which every terminal understands. */
+#include "progress.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define SHOW_AFTER_NS UINT64_C(1000000000)
+#define REDRAW_NS     UINT64_C(100000000)
+#define BAR           30u
+
+static struct {
+  bool terminal;
+  unsigned columns; /* shown now; 0 = nothing */
+  uint64_t started_ns;
+  uint64_t drawn_ns;
+} progress;
+
+void progress_start(void) {
+  progress.terminal = isatty(STDERR_FILENO) == 1;
+  progress.started_ns = tool_now_ns();
+}
+
+static void draw(const char *what, uint64_t done, uint64_t total) {
+  double share = total > 0 ? (double)done / (double)total : 1.0;
+  if (share > 1.0) share = 1.0;
+  char bar[BAR + 1];
+  const unsigned full = (unsigned)(share * BAR);
+  memset(bar, '#', full);
+  memset(bar + full, '.', BAR - full);
+  bar[BAR] = '\0';
+  char line[80]; /* at most 79 columns: a longer line would wrap and could not be erased */
+  const int length =
+      snprintf(line, sizeof(line), "%.30s [%s] %3u %%", what, bar, (unsigned)(share * 100));
+  if (length < 0) return;
+  const unsigned columns = (unsigned)strlen(line);
+  const unsigned blank = progress.columns > columns ? progress.columns - columns : 0;
+  fprintf(stderr, "\r%s%*s", line, (int)blank, "");
+  fflush(stderr);
+  progress.columns = columns;
+}
+
+void progress_show(const char *what, uint64_t done, uint64_t total) {
+  if (!progress.terminal) return;
+  const uint64_t now = tool_now_ns();
+  if (now - progress.started_ns < SHOW_AFTER_NS || now - progress.drawn_ns < REDRAW_NS) return;
+  progress.drawn_ns = now;
+  draw(what, done, total);
+}
+
+void progress_erase(void) {
+  if (progress.columns == 0) return;
+  fprintf(stderr, "\r%*s\r", (int)progress.columns, "");
+  fflush(stderr);
+  progress.columns = 0;
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* SIGINT, SIGTERM and SIGHUP as a wish to stop: commands look at the flag between two steps, clean
+ * up, and return TOOL_STOPPED. */
+#ifndef RINGFALL_TOOLS_STOP_SIGNALS_H
+#define RINGFALL_TOOLS_STOP_SIGNALS_H
+
+/* A signal that was ignored when the program started (nohup) stays ignored. */
+void stop_signals_catch(void);
+
+/* The number of the first signal that came, or 0. */
+int stop_signal(void);
+
+/* Ends the process by that signal, so that the shell sees how it ended. */
+void stop_signals_die(void);
+
+#endif

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What every command shares: messages, names, the clock. */
+#include "tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "progress.h"
+
+/* One write a line, so that lines of several processes do not mix. */
+static void print_line(const char *command, const char *prefix, const char *format,
+                       va_list arguments) {
+  char message[8192];
+  vsnprintf(message, sizeof(message), format, arguments);
+  for (char *c = message; *c != '\0'; c++)
+    if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
+  char line[8320];
+  snprintf(line, sizeof(line), "ringfall%s%s: %s%s\n", command ? " " : "", command ? command : "",
+           prefix, message);
+  fflush(stdout);
+  progress_erase();
+  fputs(line, stderr);
+}
+
+enum tool_exit tool_fail(const char *command, enum tool_exit status, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  print_line(command, "", format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+void tool_note(const char *command, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  print_line(command, "note: ", format, arguments);
+  va_end(arguments);
+}
+
+enum tool_exit tool_finish_output(const char *command, enum tool_exit status) {
+  errno = 0;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  const int error = errno != 0 ? errno : EIO;
+  enum tool_exit failed = status == TOOL_OK ? TOOL_FAILED : status;
+  return tool_fail(command, failed, "cannot write to standard output: %s", strerror(error));
+}
+
+/* strerrorname_np() would do, but musl and the glibc of older distributions lack it. */
+static const struct {
+  int error;
+  const char *name;
+} errno_names[] = {
+    {EPERM, "EPERM"},
+    {ENOENT, "ENOENT"},
+    {EINTR, "EINTR"},
+    {EIO, "EIO"},
+    {ENXIO, "ENXIO"},
+    {E2BIG, "E2BIG"},
+    {EBADF, "EBADF"},
+    {ECHILD, "ECHILD"},
+    {EAGAIN, "EAGAIN"},
+    {ENOMEM, "ENOMEM"},
+    {EACCES, "EACCES"},
+    {EFAULT, "EFAULT"},
+    {EBUSY, "EBUSY"},
+    {EEXIST, "EEXIST"},
+    {EXDEV, "EXDEV"},
+    {ENODEV, "ENODEV"},
+    {ENOTDIR, "ENOTDIR"},
+    {EISDIR, "EISDIR"},
+    {EINVAL, "EINVAL"},
+    {ENFILE, "ENFILE"},
+    {EMFILE, "EMFILE"},
+    {ENOTTY, "ENOTTY"},
+    {ETXTBSY, "ETXTBSY"},
+    {EFBIG, "EFBIG"},
+    {ENOSPC, "ENOSPC"},
+    {ESPIPE, "ESPIPE"},
+    {EROFS, "EROFS"},
+    {EMLINK, "EMLINK"},
+    {EPIPE, "EPIPE"},
+    {ERANGE, "ERANGE"},
+    {ENAMETOOLONG, "ENAMETOOLONG"},
+    {ENOSYS, "ENOSYS"},
+    {ELOOP, "ELOOP"},
+    {ENODATA, "ENODATA"},
+    {ETIME, "ETIME"},
+    {EOVERFLOW, "EOVERFLOW"},
+    {EBADFD, "EBADFD"},
+    {EILSEQ, "EILSEQ"},
+    {EOPNOTSUPP, "EOPNOTSUPP"},
+    {EALREADY, "EALREADY"},
+    {EINPROGRESS, "EINPROGRESS"},
+    {ETIMEDOUT, "ETIMEDOUT"},
+    {ECANCELED, "ECANCELED"},
+    {EDQUOT, "EDQUOT"},
+    {ESTALE, "ESTALE"},
+    {EREMOTEIO, "EREMOTEIO"},
+    {EBADMSG, "EBADMSG"},
+    {EPROTO, "EPROTO"},
+    {ENOBUFS, "ENOBUFS"},
+    {ENOTEMPTY, "ENOTEMPTY"},
+    {EKEYREJECTED, "EKEYREJECTED"},
+};
+
+const char *errno_name(int error, struct errno_text *buffer) {
+  for (size_t i = 0; i < sizeof(errno_names) / sizeof(errno_names[0]); i++)
+    if (errno_names[i].error == error) return errno_names[i].name;
+  snprintf(buffer->text, sizeof(buffer->text), "errno %d", error);
+  return buffer->text;
+}
+
+const char *bytes_name(uint64_t bytes, struct bytes_text *buffer) {
+  static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  unsigned unit = 0;
+  while (unit < 6 && (bytes >> (10 * (unit + 1))) != 0) unit++;
+  const uint64_t one = UINT64_C(1) << (10 * unit);
+  if (bytes % one == 0)
+    snprintf(buffer->text, sizeof(buffer->text), "%" PRIu64 " %s", bytes / one, units[unit]);
+  else
+    snprintf(buffer->text, sizeof(buffer->text), "%.1f %s", (double)bytes / (double)one,
+             units[unit]);
+  return buffer->text;
+}
+
+uint64_t tool_now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
