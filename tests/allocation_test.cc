@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/queue_rig.h"
+#include "tests/raw_host.h"
 
 namespace {
 
@@ -65,9 +66,7 @@ constexpr size_t kBlock = 512;
 class Allocation : public testing::TestWithParam<rf_backend_id> {};
 
 TEST_P(Allocation, IsOverWhenTheQueueIsOpen) {
-  rf_host host;
-  ASSERT_EQ(rf_probe_host(nullptr, &host), 0);
-  if (!host.verdicts[GetParam()].usable) GTEST_SKIP() << "needs " << rf_backend_name(GetParam());
+  if (!raw_host::Works(GetParam())) GTEST_SKIP() << "needs " << rf_backend_name(GetParam());
   Rig rig;
   rig.engine_options.choice = RF_CHOICE_REQUIRE;
   rig.engine_options.backend = GetParam();

@@ -9,12 +9,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/aio_abi.h>
-#include <linux/io_uring.h>
 #include <ringfall/ringfall.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -31,6 +28,7 @@
 #include <vector>
 
 #include "tests/in_child.h"
+#include "tests/raw_host.h"
 
 namespace conformance {
 
@@ -68,22 +66,6 @@ inline std::string CaseName(const testing::TestParamInfo<Case> &info) {
 }
 
 // ---- the host, without the library -------------------------------------------------------------
-
-inline bool RawWorks(rf_backend_id backend) {
-  if (backend == RF_BACKEND_IO_URING) {
-    io_uring_params params = {};
-    int fd = static_cast<int>(syscall(SYS_io_uring_setup, 8, &params));
-    if (fd >= 0) close(fd);
-    return fd >= 0;
-  }
-  if (backend == RF_BACKEND_LIBAIO) {
-    aio_context_t context = 0;
-    // EAGAIN: others hold all of fs.aio-max-nr now, which is no refusal.
-    if (syscall(SYS_io_setup, 8, &context) != 0) return errno == EAGAIN;
-    syscall(SYS_io_destroy, context);
-  }
-  return true;
-}
 
 inline bool IsTmpfs(const std::string &directory) {
   constexpr long kTmpfsMagic = 0x01021994;
@@ -233,7 +215,7 @@ protected:
       GTEST_SKIP() << "needs "
                    << (place() == Place::kTmpfs ? "a tmpfs at /dev/shm" : "a directory on a disk");
     int status = Engines::Get()->Find(backend, &engine_);
-    if (!RawWorks(backend)) {
+    if (!raw_host::Works(backend)) {
       EXPECT_EQ(-ENOTSUP, status);
       GTEST_SKIP() << "needs " << rf_backend_name(backend) << ", which this kernel refuses";
     }

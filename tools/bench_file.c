@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "clock.h"
 #include "progress.h"
 #include "stop_signals.h"
 

@@ -23,6 +23,7 @@
 #include <ringfall/ringfall.h>
 
 #include "bench.h"
+#include "clock.h"
 #include "progress.h"
 #include "stop_signals.h"
 

@@ -18,6 +18,7 @@
 
 #include "arguments.h"
 #include "backend_choice.h"
+#include "clock.h"
 #include "copy_pipeline.h"
 #include "json_output.h"
 #include "new_file.h"

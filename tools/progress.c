@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "clock.h"
 
 #define SHOW_AFTER_NS UINT64_C(1000000000)
 #define REDRAW_NS     UINT64_C(100000000)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What every command shares: messages, names, the clock. */
+/* What every command shares: messages and names. */
 #include "tool.h"
 
 #include <errno.h>
@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "progress.h"
 
@@ -125,10 +124,4 @@ const char *bytes_name(uint64_t bytes, struct bytes_text *buffer) {
     snprintf(buffer->text, sizeof(buffer->text), "%.1f %s", (double)bytes / (double)one,
              units[unit]);
   return buffer->text;
-}
-
-uint64_t tool_now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }

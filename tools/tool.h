@@ -39,9 +39,6 @@ struct bytes_text {
 };
 const char *bytes_name(uint64_t bytes, struct bytes_text *buffer);
 
-/* CLOCK_MONOTONIC in ns. */
-uint64_t tool_now_ns(void);
-
 /* One per command; argv[0] is the command's name. */
 enum tool_exit probe_command(int argc, char **argv);
 enum tool_exit bench_command(int argc, char **argv);
