@@ -42,7 +42,7 @@ protected:
 
   static rf_backend_id Best() {
     for (int id = 0; id < RF_BACKENDS; id++)
-      if (RawWorks(static_cast<rf_backend_id>(id))) return static_cast<rf_backend_id>(id);
+      if (raw_host::Works(static_cast<rf_backend_id>(id))) return static_cast<rf_backend_id>(id);
     return RF_BACKEND_THREADS;
   }
 
@@ -71,7 +71,7 @@ TEST_F(Engine, OpensWithoutOptions) {
 TEST_F(Engine, TakesWhatTheEnvironmentNames) {
   for (int id = 0; id < RF_BACKENDS; id++) {
     auto backend = static_cast<rf_backend_id>(id);
-    if (!RawWorks(backend)) continue; // threads always do
+    if (!raw_host::Works(backend)) continue; // threads always do
     for (std::string before : {"", "prefer:", "require:"}) {
       rf_backend_id chosen = RF_BACKENDS;
       std::string wish = before + rf_backend_name(backend);
@@ -144,7 +144,7 @@ TEST_F(Engine, QueuesOfItRunOnWhatItChose) {
   options_.ignore_environment = true;
   for (int id = 0; id < RF_BACKENDS; id++) {
     options_.backend = static_cast<rf_backend_id>(id);
-    if (!RawWorks(options_.backend)) {
+    if (!raw_host::Works(options_.backend)) {
       EXPECT_EQ(-ENOTSUP, Open());
       continue;
     }
