@@ -3,7 +3,7 @@
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
 load(":debian.bzl", "debian_stubs", "host_packages")
-load(":libraries.bzl", "system_googletest", "system_libraries")
+load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries")
 
 # Debian builds Bazel without a version, and 4.2.3 (Debian 12) is older than cc_shared_library.
 def _is_debian_4():
@@ -31,3 +31,4 @@ def ringfall_dev_deps():
     """Declares what ringfall's own tests need besides."""
     if not native.existing_rule("googletest"):
         system_googletest(**_COMMON)
+    system_benchmark(**_COMMON)

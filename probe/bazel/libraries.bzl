@@ -89,6 +89,31 @@ def system_libraries(**common):
         **common
     )
 
+def system_benchmark(**common):
+    """Declares @ringfall_benchmark: Google Benchmark, for tests/bench.
+
+    Args:
+      **common: further attributes.
+    """
+    system_library(
+        name = "ringfall_benchmark",
+        library = "benchmark",
+        cxx = True,
+        links = ["benchmark"],
+        also_link = ["-lstdc++", "-lm", "-pthread"],
+        headers = ["benchmark/benchmark.h"],
+        owned = ["benchmark/"],
+        calls = ["benchmark::RunSpecifiedBenchmarks()"],
+        packages = {
+            "apk": "benchmark-dev",
+            "apt": "libbenchmark-dev",
+            "dnf": "google-benchmark-devel",
+            "pacman": "benchmark",
+            "zypper": "benchmark-devel",
+        },
+        **common
+    )
+
 def system_googletest(**common):
     """Declares @googletest, under the targets' names that the Central Registry's module has.
 
