@@ -12,29 +12,47 @@
 
 #define ALL_FLAGS (RF_OP_ALLOW_SHORT | RF_OP_LINK | RF_OP_DSYNC | RF_OP_NOWAIT | RF_OP_HIPRI)
 
-static bool is_vectored(const struct rf_op *op) {
-  return op->kind == RF_OP_READV || op->kind == RF_OP_WRITEV;
-}
+/* What each op is, for the questions asked of every one. */
+enum { TRANSFER = 1, WRITE = 2, VECTORED = 4 };
+static const struct {
+  uint8_t request; /* enum rf_request_kind */
+  uint8_t is;
+} kinds[RF_OP_KINDS] = {
+    [RF_OP_NOP] = {RF_REQUEST_NOP, 0},
+    [RF_OP_READ] = {RF_REQUEST_READ, TRANSFER},
+    [RF_OP_WRITE] = {RF_REQUEST_WRITE, TRANSFER | WRITE},
+    [RF_OP_READV] = {RF_REQUEST_READV, TRANSFER | VECTORED},
+    [RF_OP_WRITEV] = {RF_REQUEST_WRITEV, TRANSFER | WRITE | VECTORED},
+    [RF_OP_FSYNC] = {RF_REQUEST_FSYNC, 0},
+    [RF_OP_FDATASYNC] = {RF_REQUEST_FDATASYNC, 0},
+    [RF_OP_FALLOCATE] = {RF_REQUEST_FALLOCATE, 0},
+    [RF_OP_DISCARD] = {RF_REQUEST_FALLOCATE, 0},
+};
 
 static bool is_write(const struct rf_op *op) {
-  return op->kind == RF_OP_WRITE || op->kind == RF_OP_WRITEV;
+  return kinds[op->kind].is & WRITE;
 }
 
 static bool is_transfer(const struct rf_op *op) {
-  return op->kind == RF_OP_READ || op->kind == RF_OP_READV || is_write(op);
+  return kinds[op->kind].is & TRANSFER;
 }
 
-/* The bytes that a transfer is to move, or -errno. */
-static int64_t total_of(const struct rf_op *op) {
+/* The bytes of an array of iovecs, or -errno. */
+static int64_t vector_bytes(const struct rf_op *op) {
   uint64_t total = 0;
-  if (!is_transfer(op)) return 0;
-  if (!is_vectored(op)) return op->len > INT64_MAX ? -EINVAL : (int64_t)op->len;
   if (op->len > 0 && op->iov == NULL) return -EFAULT;
   for (uint64_t i = 0; i < op->len; i++) {
     if (op->iov[i].iov_len > INT64_MAX - total) return -EINVAL;
     total += op->iov[i].iov_len;
   }
   return (int64_t)total;
+}
+
+/* The bytes that an op is to move, or -errno. */
+static int64_t total_of(const struct rf_op *op) {
+  if (!is_transfer(op)) return 0;
+  if (kinds[op->kind].is & VECTORED) return vector_bytes(op);
+  return op->len > INT64_MAX ? -EINVAL : (int64_t)op->len;
 }
 
 /* What is wrong with an op, as far as that can be told without the kernel; 0 if nothing is. */
@@ -49,22 +67,6 @@ static int check(const struct rf_op *op, uint64_t *total) {
   return 0;
 }
 
-static enum rf_request_kind request_kind(const struct rf_op *op) {
-  static const enum rf_request_kind kinds[RF_OP_KINDS] = {
-      [RF_OP_NOP] = RF_REQUEST_NOP,
-      [RF_OP_READ] = RF_REQUEST_READ,
-      [RF_OP_WRITE] = RF_REQUEST_WRITE,
-      [RF_OP_READV] = RF_REQUEST_READV,
-      [RF_OP_WRITEV] = RF_REQUEST_WRITEV,
-      [RF_OP_FSYNC] = RF_REQUEST_FSYNC,
-      [RF_OP_FDATASYNC] = RF_REQUEST_FDATASYNC,
-      [RF_OP_FALLOCATE] = RF_REQUEST_FALLOCATE,
-      [RF_OP_DISCARD] = RF_REQUEST_FALLOCATE,
-  };
-  if (op->kind == RF_OP_DISCARD && op->file->info.block_device) return RF_REQUEST_BLOCK_DISCARD;
-  return kinds[op->kind];
-}
-
 static uint8_t request_flags(const struct rf_op *op) {
   unsigned flags = 0;
   if (!is_transfer(op)) return 0;
@@ -77,14 +79,19 @@ static uint8_t request_flags(const struct rf_op *op) {
 }
 
 /* The parts of the request that stay the same through all continuations. */
-static void set_request(struct rf_slot *slot) {
+static void set_request(struct rf_slot *slot, const struct rf_op *op) {
   struct rf_request *request = &slot->request;
-  request->kind = (uint8_t)request_kind(&slot->op);
-  request->flags = request_flags(&slot->op);
-  request->ioprio = slot->op.ioprio;
-  request->fd = slot->op.file != NULL ? slot->op.file->fd : -1;
-  request->mode =
-      slot->op.kind == RF_OP_DISCARD ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : slot->op.mode;
+  request->kind = kinds[op->kind].request;
+  request->flags = 0;
+  request->fd = -1;
+  if (op->file == NULL) return;
+  request->fd = op->file->fd;
+  request->flags = request_flags(op);
+  request->ioprio = op->ioprio;
+  request->mode = op->mode;
+  if (op->kind != RF_OP_DISCARD) return;
+  request->mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (op->file->info.block_device) request->kind = RF_REQUEST_BLOCK_DISCARD;
 }
 
 /* Where an op goes.  A write past RLIMIT_FSIZE raises SIGXFSZ in the thread that makes the call,
@@ -121,9 +128,17 @@ static bool link_to_last(struct rf_queue *queue, struct rf_slot *slot) {
 }
 
 static struct rf_slot *take_slot(struct rf_queue *queue, const struct rf_op *op) {
-  struct rf_slot *slot = &queue->slots[rf_list_pop(queue, &queue->free)];
-  slot->op = *op;
-  slot->total = slot->done = slot->expected = slot->expires_ns = slot->accepted_ns = 0;
+  struct rf_slot *slot = rf_slot_take(queue);
+  /* Field by field: a wider load would stall on the narrower stores that have just made the op. */
+  slot->op.kind = op->kind;
+  slot->op.flags = op->flags;
+  slot->op.file = op->file;
+  slot->op.buf = op->buf;
+  slot->op.len = op->len;
+  slot->op.offset = op->offset;
+  slot->op.user_data = op->user_data;
+  slot->total = slot->done = slot->expected = slot->expires_ns = 0;
+  slot->accepted_ns = queue->now_ns;
   slot->serial = ++queue->serial;
   slot->link_next = slot->link_prev = RF_NONE;
   slot->timer_at = RF_NONE;
@@ -131,27 +146,35 @@ static struct rf_slot *take_slot(struct rf_queue *queue, const struct rf_op *op)
   slot->status = 0;
   atomic_store_explicit(&slot->file, op->file, memory_order_relaxed);
   queue->outstanding++;
-  RF_COUNT(queue, accepted, 1);
   return slot;
 }
 
-static void start_clock(struct rf_queue *queue, struct rf_slot *slot) {
-  if (slot->op.deadline_ns == 0 && queue->latency == NULL) return;
-  uint64_t now = rf_now_ns();
-  if (queue->latency != NULL) slot->accepted_ns = now;
-  if (slot->op.deadline_ns == 0) return;
-  bool never = slot->op.deadline_ns > UINT64_MAX - 1 - now;
-  slot->expires_ns = never ? UINT64_MAX - 1 : now + slot->op.deadline_ns;
+static void set_deadline(struct rf_queue *queue, struct rf_slot *slot, uint64_t after) {
+  uint64_t now = queue->now_ns != 0 ? queue->now_ns : rf_now_ns();
+  bool never = after > UINT64_MAX - 1 - now;
+  slot->expires_ns = never ? UINT64_MAX - 1 : now + after;
   rf_timer_set(queue, slot, slot->expires_ns);
 }
 
-void rf_accept(struct rf_queue *queue, const struct rf_op *op) {
+/* As rf_pend(), with less to decide for what nearly every op is. */
+static inline void begin(struct rf_queue *queue, struct rf_slot *slot) {
+  bool plain = slot->request.kind <= RF_REQUEST_WRITE && slot->flags == 0;
+  if (!plain || queue->lanes[RF_LANE_MAIN].dead) {
+    rf_pend(queue, slot);
+    return;
+  }
+  slot->request.offset = slot->op.offset;
+  rf_prepare_plain(slot, slot->op.buf, slot->total);
+  rf_pend_on(queue, slot, RF_LANE_MAIN);
+}
+
+static void accept_one(struct rf_queue *queue, const struct rf_op *op) {
   struct rf_slot *slot = take_slot(queue, op);
   int status = check(op, &slot->total);
   bool waits = false;
   if (status == 0) {
-    start_clock(queue, slot);
-    set_request(slot);
+    if (op->deadline_ns != 0) set_deadline(queue, slot, op->deadline_ns);
+    set_request(slot, op);
     route(queue, slot);
     waits = link_to_last(queue, slot);
   }
@@ -163,6 +186,16 @@ void rf_accept(struct rf_queue *queue, const struct rf_op *op) {
   } else if (status != 0) {
     rf_finish(queue, slot, status);
   } else if (!waits) {
-    rf_pend(queue, slot);
+    begin(queue, slot);
   }
+}
+
+unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count) {
+  unsigned n = count < queue->free_count ? count : queue->free_count;
+  queue->now_ns = queue->latency != NULL && n > 0 ? rf_now_ns() : 0;
+  for (unsigned i = 0; i < n; i++) accept_one(queue, &ops[i]);
+  queue->now_ns = 0;
+  RF_COUNT(queue, accepted, n);
+  if (n < count) RF_COUNT(queue, refused, count - n);
+  return n;
 }

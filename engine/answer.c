@@ -22,12 +22,6 @@ bool rf_is_not_now(int status) {
 
 /* ---- the next request ------------------------------------------------------------------------ */
 
-static void prepare_plain(struct rf_slot *slot, void *buf, uint64_t left) {
-  slot->expected = left < RF_CALL_MAX ? left : RF_CALL_MAX;
-  slot->request.buf = (char *)buf;
-  slot->request.len = slot->expected;
-}
-
 /* From the middle of an iovec the rest of that one goes as a plain transfer: the caller's array is
  * neither changed nor copied.  From the start of one, as many as one call takes. */
 static void prepare_vector(struct rf_slot *slot) {
@@ -37,7 +31,7 @@ static void prepare_vector(struct rf_slot *slot) {
   while (i < count && skip >= iov[i].iov_len) skip -= iov[i++].iov_len;
   if (skip > 0 || (i < count && iov[i].iov_len > RF_CALL_MAX)) {
     slot->request.kind = read ? RF_REQUEST_READ : RF_REQUEST_WRITE;
-    prepare_plain(slot, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+    rf_prepare_plain(slot, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
     return;
   }
   uint64_t bytes = 0, n = 0;
@@ -54,7 +48,7 @@ static void prepare(struct rf_slot *slot) {
   switch (slot->op.kind) {
     case RF_OP_READ:
     case RF_OP_WRITE:
-      prepare_plain(slot, (char *)slot->op.buf + slot->done, slot->total - slot->done);
+      rf_prepare_plain(slot, (char *)slot->op.buf + slot->done, slot->total - slot->done);
       break;
     case RF_OP_READV:
     case RF_OP_WRITEV:
@@ -68,20 +62,19 @@ static void prepare(struct rf_slot *slot) {
 
 /* ---- where an op can be ---------------------------------------------------------------------- */
 
-static struct rf_lane *lane_for(struct rf_queue *queue, const struct rf_slot *slot) {
-  return &queue->lanes[slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN];
+static unsigned lane_for(const struct rf_slot *slot) {
+  return slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN;
 }
 
 void rf_pend(struct rf_queue *queue, struct rf_slot *slot) {
-  if (lane_for(queue, slot)->dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
+  if (queue->lanes[lane_for(slot)].dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
   prepare(slot);
-  slot->state = RF_SLOT_PENDING;
-  rf_list_push(queue, &lane_for(queue, slot)->pending, rf_slot_index(queue, slot));
+  rf_pend_on(queue, slot, lane_for(slot));
 }
 
 void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
   if (slot->state == RF_SLOT_PENDING)
-    rf_list_remove(queue, &lane_for(queue, slot)->pending, rf_slot_index(queue, slot));
+    rf_list_remove(queue, &queue->lanes[slot->lane].pending, rf_slot_index(queue, slot));
   if (slot->state == RF_SLOT_HELD) queue->slots[slot->link_prev].link_next = RF_NONE;
 }
 
@@ -91,6 +84,11 @@ void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
+
+static void count_stopped(struct rf_queue *queue, const struct rf_slot *slot) {
+  if (slot->status == -ETIMEDOUT && slot->flags & RF_SLOT_EXPIRED) RF_COUNT(queue, timed_out, 1);
+  if (slot->status == -ECANCELED && slot->flags & RF_SLOT_CANCELLED) RF_COUNT(queue, cancelled, 1);
+}
 
 static void done(struct rf_queue *queue, struct rf_slot *slot, int status) {
   uint32_t index = rf_slot_index(queue, slot);
@@ -103,10 +101,10 @@ static void done(struct rf_queue *queue, struct rf_slot *slot, int status) {
     queue->last = RF_NONE;
     queue->last_status = status;
   }
-  if (status == -ETIMEDOUT && slot->flags & RF_SLOT_EXPIRED) RF_COUNT(queue, timed_out, 1);
-  if (status == -ECANCELED && slot->flags & RF_SLOT_CANCELLED) RF_COUNT(queue, cancelled, 1);
+  if (status != 0) count_stopped(queue, slot);
   if (queue->latency != NULL && slot->accepted_ns != 0)
-    rf_latency_record(queue, rf_now_ns() - slot->accepted_ns);
+    rf_latency_record(queue,
+                      (queue->now_ns != 0 ? queue->now_ns : rf_now_ns()) - slot->accepted_ns);
   rf_list_push(queue, &queue->done, index);
 }
 
@@ -204,7 +202,10 @@ static void answer_moved(struct rf_queue *queue, struct rf_slot *slot, int64_t m
 }
 
 void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
-  if (res < 0)
+  if (res >= 0 && slot->done + (uint64_t)res == slot->total) { /* as nearly always */
+    slot->done = slot->total;
+    rf_finish(queue, slot, 0);
+  } else if (res < 0)
     answer_error(queue, slot, (int)res);
   else if (is_transfer(slot))
     answer_moved(queue, slot, res);

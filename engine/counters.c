@@ -48,7 +48,6 @@ static uint64_t bucket_end(unsigned bucket) {
 
 void rf_latency_record(struct rf_queue *queue, uint64_t ns) {
   struct rf_atomic_latency *latency = queue->latency;
-  rf_tally_add(&latency->count, 1);
   rf_tally_add(&latency->total_ns, ns);
   rf_tally_add(&latency->bucket[bucket_of(ns)], 1);
   if (ns > atomic_load_explicit(&latency->max_ns, memory_order_relaxed))

@@ -108,7 +108,7 @@ struct rf_tally {
                (amount))
 
 struct rf_atomic_latency {
-  _Atomic uint64_t count, total_ns, max_ns;
+  _Atomic uint64_t total_ns, max_ns;
   _Atomic uint64_t bucket[RF_LATENCY_BUCKETS];
 };
 
@@ -129,11 +129,13 @@ struct rf_queue {
 
   struct rf_lane lanes[RF_LANES];
   struct rf_slot *slots;
-  struct rf_list free, done;
-  uint32_t outstanding; /* accepted and not done: held, pending, delayed, in flight */
-  uint32_t *timers;     /* binary heap of slots, by timer_ns */
+  struct rf_list done;
+  uint32_t free, free_count; /* a stack: the slot used last is the one in the cache */
+  uint32_t outstanding;      /* accepted and not done: held, pending, delayed, in flight */
+  uint32_t *timers;          /* binary heap of slots, by timer_ns */
   uint32_t timer_count;
   uint64_t serial;
+  uint64_t now_ns;      /* the clock, read once for a whole batch of answers; 0 = not read */
   int ready_fd;         /* eventfd: completions wait in `done` */
   int timer_fd;         /* timerfd: a timer is due */
   int epoll_fd;         /* over these two and the lanes; -1, like them, until rf_queue_fd */
@@ -180,9 +182,38 @@ static inline bool rf_engine_alive(const struct rf_engine *engine) {
 /* queue.c */
 bool rf_queue_uses_file(struct rf_queue *queue, const struct rf_file *file);
 
-/* list.c */
-void rf_list_push(struct rf_queue *queue, struct rf_list *list, uint32_t index);
-uint32_t rf_list_pop(struct rf_queue *queue, struct rf_list *list);
+/* Lists of slots: first in, first out, linked by index. */
+static inline void rf_list_push(struct rf_queue *queue, struct rf_list *list, uint32_t index) {
+  queue->slots[index].next = RF_NONE;
+  if (list->count++ == 0)
+    list->head = index;
+  else
+    queue->slots[list->tail].next = index;
+  list->tail = index;
+}
+
+static inline uint32_t rf_list_pop(struct rf_queue *queue, struct rf_list *list) {
+  uint32_t index = list->head;
+  list->head = queue->slots[index].next;
+  list->count--;
+  return index;
+}
+
+static inline void rf_slot_free(struct rf_queue *queue, uint32_t index) {
+  queue->slots[index].state = RF_SLOT_FREE;
+  queue->slots[index].next = queue->free;
+  queue->free = index;
+  queue->free_count++;
+}
+
+static inline struct rf_slot *rf_slot_take(struct rf_queue *queue) {
+  struct rf_slot *slot = &queue->slots[queue->free];
+  queue->free = slot->next;
+  queue->free_count--;
+  return slot;
+}
+
+/* list.c; looks through the list */
 void rf_list_remove(struct rf_queue *queue, struct rf_list *list, uint32_t index);
 
 static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct rf_slot *slot) {
@@ -190,7 +221,8 @@ static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct 
 }
 
 /* accept.c */
-void rf_accept(struct rf_queue *queue, const struct rf_op *op);
+/* Takes as many ops as there are slots for: how many. */
+unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count);
 
 /* answer.c */
 void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res);
@@ -198,8 +230,19 @@ void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status);
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason);
 bool rf_is_not_now(int status); /* EINTR, EAGAIN, EBUSY, ENOMEM */
 
-/* Puts an op that is nowhere at the end of the list of its lane. */
+static inline void rf_prepare_plain(struct rf_slot *slot, void *buf, uint64_t left) {
+  slot->expected = left < RF_CALL_MAX ? left : RF_CALL_MAX;
+  slot->request.buf = buf;
+  slot->request.len = slot->expected;
+}
+
+/* Puts an op that is nowhere at the end of the list of its lane, its next request prepared. */
 void rf_pend(struct rf_queue *queue, struct rf_slot *slot);
+static inline void rf_pend_on(struct rf_queue *queue, struct rf_slot *slot, unsigned lane) {
+  slot->state = RF_SLOT_PENDING;
+  slot->lane = (uint8_t)lane;
+  rf_list_push(queue, &queue->lanes[lane].pending, rf_slot_index(queue, slot));
+}
 
 /* Takes an op that is not in flight and not done out of where it is. */
 void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot);
@@ -219,8 +262,14 @@ bool rf_lanes_stalled(const struct rf_queue *queue);
 
 /* timer.c */
 void rf_timer_set(struct rf_queue *queue, struct rf_slot *slot, uint64_t when_ns);
-void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot);
-uint64_t rf_timer_next(const struct rf_queue *queue); /* UINT64_MAX: none */
+void rf_timer_drop(struct rf_queue *queue, struct rf_slot *slot); /* which has one */
+
+static inline void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot) {
+  if (slot->timer_at != RF_NONE) rf_timer_drop(queue, slot);
+}
+static inline uint64_t rf_timer_next(const struct rf_queue *queue) { /* UINT64_MAX: none */
+  return queue->timer_count > 0 ? queue->slots[queue->timers[0]].timer_ns : UINT64_MAX;
+}
 
 /* due.c */
 void rf_timers_run(struct rf_queue *queue);

@@ -122,21 +122,36 @@ static bool may_hand_over(struct rf_lane *lane) {
   return true;
 }
 
-static unsigned collect(const struct rf_queue *queue, const struct rf_lane *lane,
+/* Takes from the list what the backend has room for. */
+static unsigned collect(struct rf_queue *queue, struct rf_lane *lane,
                         struct rf_request *requests[RF_BATCH_MAX]) {
-  unsigned room = lane->backend->capacity - lane->in_flight, n = 0;
-  for (uint32_t at = lane->pending.head; n < lane->pending.count && n < room && n < RF_BATCH_MAX;
-       at = queue->slots[at].next)
-    requests[n++] = &queue->slots[at].request;
+  unsigned most = lane->backend->capacity - lane->in_flight, n = 0;
+  if (most > RF_BATCH_MAX) most = RF_BATCH_MAX;
+  if (most > lane->pending.count) most = lane->pending.count;
+  uint32_t at = lane->pending.head;
+  for (; n < most; n++) {
+    struct rf_slot *slot = &queue->slots[at];
+    slot->state = RF_SLOT_IN_FLIGHT;
+    requests[n] = &slot->request;
+    at = slot->next;
+  }
+  lane->pending.head = at;
+  lane->pending.count -= n;
   return n;
 }
 
+/* Gives back to the front of the list what was not taken: they are still linked to each other. */
+static void give_back(struct rf_queue *queue, struct rf_lane *lane,
+                      struct rf_request *const *requests, unsigned n) {
+  if (n == 0) return;
+  for (unsigned i = 0; i < n; i++) ((struct rf_slot *)requests[i])->state = RF_SLOT_PENDING;
+  if (lane->pending.count == 0)
+    lane->pending.tail = rf_slot_index(queue, (struct rf_slot *)requests[n - 1]);
+  lane->pending.head = rf_slot_index(queue, (struct rf_slot *)requests[0]);
+  lane->pending.count += n;
+}
+
 static void taken(struct rf_queue *queue, struct rf_lane *lane, unsigned n) {
-  for (unsigned i = 0; i < n; i++) {
-    struct rf_slot *slot = &queue->slots[rf_list_pop(queue, &lane->pending)];
-    slot->state = RF_SLOT_IN_FLIGHT;
-    slot->lane = (uint8_t)(lane - queue->lanes);
-  }
   lane->in_flight += n;
   lane->refusals = 0;
   RF_COUNT(queue, requests, n);
@@ -151,11 +166,13 @@ static bool hand_over(struct rf_queue *queue, struct rf_lane *lane, unsigned wai
   while (may_hand_over(lane)) {
     unsigned n = collect(queue, lane, requests);
     unsigned in_flight = lane->in_flight + n;
-    bool last = n == lane->pending.count || in_flight == lane->backend->capacity;
+    bool last = lane->pending.count == 0 || in_flight == lane->backend->capacity;
     unsigned want = !last ? 0 : wait < in_flight ? wait : in_flight;
     int status = lane->backend->ops->submit(lane->backend, requests, n, want,
                                             want > 0 ? time_left(until_ns) : 0);
-    if (status > 0) taken(queue, lane, (unsigned)status);
+    unsigned took = status > 0 ? (unsigned)status : 0;
+    give_back(queue, lane, requests + took, n - took);
+    if (took > 0) taken(queue, lane, took);
     if (status < 0) refused(queue, lane, status);
     waited = want > 0 && status == (int)n;
   }
@@ -211,12 +228,14 @@ static void take_in(struct rf_queue *queue, struct rf_lane *lane) {
   do {
     n = lane->backend->ops->reap(lane->backend, results, RF_BATCH_MAX);
     lane->in_flight -= n;
+    if (queue->latency != NULL && n > 0) queue->now_ns = rf_now_ns();
     for (unsigned i = 0; i < n; i++) {
       struct rf_slot *slot = (struct rf_slot *)results[i].request; /* its first member */
       rf_answer(queue, slot, results[i].res);
     }
     if (n > 0) lane->not_before_ns = 0;
   } while (n == RF_BATCH_MAX);
+  queue->now_ns = 0;
 }
 
 static struct rf_lane *sole_lane(struct rf_queue *queue) {

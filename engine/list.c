@@ -1,22 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Lists of slots: first in, first out, linked by index. */
+/* The part of lists of slots that is not inline. */
 #include "engine/internal.h"
-
-void rf_list_push(struct rf_queue *queue, struct rf_list *list, uint32_t index) {
-  queue->slots[index].next = RF_NONE;
-  if (list->count++ == 0)
-    list->head = index;
-  else
-    queue->slots[list->tail].next = index;
-  list->tail = index;
-}
-
-uint32_t rf_list_pop(struct rf_queue *queue, struct rf_list *list) {
-  uint32_t index = list->head;
-  list->head = queue->slots[index].next;
-  list->count--;
-  return index;
-}
 
 void rf_list_remove(struct rf_queue *queue, struct rf_list *list, uint32_t index) {
   uint32_t before = RF_NONE, at = list->head;

@@ -63,7 +63,7 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
     free_queue(queue);
     return NULL;
   }
-  for (uint32_t i = 0; i < options->depth; i++) rf_list_push(queue, &queue->free, i);
+  for (uint32_t i = options->depth; i-- > 0;) rf_slot_free(queue, i);
   return queue;
 }
 
@@ -208,14 +208,6 @@ static void start_all(struct rf_queue *queue) {
   } while (rf_lanes_stalled(queue));
 }
 
-/* Accepts as many as there are slots for. */
-static unsigned accept_ops(struct rf_queue *queue, const struct rf_op *ops, unsigned count) {
-  unsigned n = 0;
-  while (n < count && queue->free.count > 0) rf_accept(queue, &ops[n++]);
-  if (n < count) RF_COUNT(queue, refused, count - n);
-  return n;
-}
-
 static bool batch_is_full(const struct rf_queue *queue) {
   unsigned pending = 0;
   for (unsigned i = 0; i < RF_LANES; i++) pending += queue->lanes[i].pending.count;
@@ -225,7 +217,7 @@ static bool batch_is_full(const struct rf_queue *queue) {
 int rf_submit(struct rf_queue *queue, const struct rf_op *ops, unsigned count) {
   int status = enter(queue);
   if (status != 0) return status;
-  unsigned n = accept_ops(queue, ops, count);
+  unsigned n = rf_accept(queue, ops, count);
   if (batch_is_full(queue)) start_all(queue);
   publish_readiness(queue);
   return n == 0 && count > 0 ? -EAGAIN : (int)n;
@@ -242,22 +234,23 @@ int rf_flush(struct rf_queue *queue) {
 /* ---- waiting and reaping --------------------------------------------------------------------- */
 
 static unsigned hand_back(struct rf_queue *queue, struct rf_completion *completions, unsigned max) {
+  uint64_t bytes = 0, failed = 0;
   unsigned n = 0;
-  while (n < max && queue->done.count > 0) {
+  for (; n < max && queue->done.count > 0; n++) {
     uint32_t index = rf_list_pop(queue, &queue->done);
     struct rf_slot *slot = &queue->slots[index];
-    struct rf_completion *completion = &completions[n++];
-    completion->user_data = slot->op.user_data;
-    completion->bytes = (int64_t)slot->done;
-    completion->status = slot->status;
-    completion->kind = slot->op.kind;
-    completion->backend = (uint16_t)queue->lanes[slot->lane].id;
-    slot->state = RF_SLOT_FREE;
-    rf_list_push(queue, &queue->free, index);
-    RF_COUNT(queue, bytes, slot->done);
-    if (slot->status != 0) RF_COUNT(queue, failed, 1);
+    completions[n].user_data = slot->op.user_data;
+    completions[n].bytes = (int64_t)slot->done;
+    completions[n].status = slot->status;
+    completions[n].kind = slot->op.kind;
+    completions[n].backend = (uint16_t)queue->lanes[slot->lane].id;
+    bytes += slot->done;
+    failed += slot->status != 0;
+    rf_slot_free(queue, index);
   }
   RF_COUNT(queue, completed, n);
+  RF_COUNT(queue, bytes, bytes);
+  if (failed > 0) RF_COUNT(queue, failed, failed);
   return n;
 }
 
@@ -299,7 +292,7 @@ int rf_submit_and_wait(struct rf_queue *queue, const struct rf_op *ops, unsigned
   if (accepted != NULL) *accepted = 0;
   if (status != 0) return status;
   if (max == 0 || min > max) return -EINVAL;
-  unsigned n = accept_ops(queue, ops, count);
+  unsigned n = rf_accept(queue, ops, count);
   if (accepted != NULL) *accepted = n;
   return collect(queue, completions, min, max, timeout_ns);
 }

@@ -38,16 +38,11 @@ void rf_timer_set(struct rf_queue *queue, struct rf_slot *slot, uint64_t when_ns
   sift(queue, slot->timer_at);
 }
 
-void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot) {
+void rf_timer_drop(struct rf_queue *queue, struct rf_slot *slot) {
   uint32_t at = slot->timer_at;
-  if (at == RF_NONE) return;
   slot->timer_at = RF_NONE;
   uint32_t last = queue->timers[--queue->timer_count];
   if (at == queue->timer_count) return;
   place(queue, at, last);
   sift(queue, at);
-}
-
-uint64_t rf_timer_next(const struct rf_queue *queue) {
-  return queue->timer_count > 0 ? when(queue, 0) : UINT64_MAX;
 }

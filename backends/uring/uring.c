@@ -192,6 +192,11 @@ static int enable(struct uring_backend *self) {
   return status;
 }
 
+static void prepare_flags(struct io_uring_sqe *sqe, const struct rf_request *request) {
+  if (rf_request_rwf(request) != 0) sqe->rw_flags = rf_request_rwf(request);
+  if (request->flags & RF_REQUEST_IOPRIO) sqe->ioprio = request->ioprio;
+}
+
 static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
   unsigned len = (unsigned)request->len;
   uint64_t offset = request->flags & RF_REQUEST_STREAM ? UINT64_MAX : request->offset;
@@ -222,9 +227,8 @@ static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
       io_uring_prep_nop(sqe);
       break;
   }
-  if (rf_request_rwf(request) != 0) sqe->rw_flags = rf_request_rwf(request);
-  if (request->flags & RF_REQUEST_IOPRIO) sqe->ioprio = request->ioprio;
-  io_uring_sqe_set_data(sqe, request);
+  if (request->flags != 0) prepare_flags(sqe, request);
+  sqe->user_data = (uint64_t)(uintptr_t)request;
 }
 
 static unsigned consumed_to(const struct uring_backend *self) {
