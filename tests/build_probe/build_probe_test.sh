@@ -30,7 +30,7 @@ load("//probe/bazel:system_library.bzl", "system_library")
 def fake():
     system_library(
         name = "fake",
-        library = "fake",
+        target = "fake",
         switch = "RINGFALL_BUILD_AIO",
         links = ["fake"],
         headers = ["fake.h"],
