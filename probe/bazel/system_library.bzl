@@ -290,13 +290,26 @@ cc_library(
         aliases = aliases,
     ), False)
 
+def _directories(ctx, flag, variables):
+    """The directories that these variables name, as the flag and the path in one word."""
+    words = [w for v in variables for w in _words(ctx, v) if w.startswith(flag + "/")]
+    return [w[len(flag):] for w in words]
+
 def _watch(ctx):
     """Makes a later installation count at once (Bazel 7.1 on; before, `watched` does it)."""
     if not hasattr(ctx, "watch"):
         return
-    places = [root + ctx.attr.headers[0] for root in ["/usr/include/", "/usr/local/include/"]]
-    for path in PACKAGE_DATABASES + places:
+    for label in ctx.attr.watched:
+        ctx.watch(label)
+    for path in PACKAGE_DATABASES:
         ctx.watch(path)
+    headers = ["/usr/include", "/usr/local/include"]
+    for path in headers + _directories(ctx, "-I", ["CPPFLAGS", "CFLAGS", "CXXFLAGS"]):
+        ctx.watch(path + "/" + ctx.attr.headers[0])
+    for path in ["/usr/local/lib"] + _directories(ctx, "-L", ["LDFLAGS"]):
+        for name in ctx.attr.links:
+            ctx.watch("%s/lib%s.a" % (path, name))
+            ctx.watch("%s/lib%s.so" % (path, name))
 
 def _indented(lines):
     return "\n".join(["    " + line for line in lines])
