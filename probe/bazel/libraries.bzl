@@ -97,7 +97,7 @@ def system_benchmark(**common):
     """
     system_library(
         name = "ringfall_benchmark",
-        library = "benchmark",
+        target = "benchmark",
         cxx = True,
         links = ["benchmark"],
         also_link = ["-lstdc++", "-lm", "-pthread"],
