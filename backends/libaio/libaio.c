@@ -14,7 +14,8 @@
  * that fail later.  What is wrong with the context or with the call itself (a seccomp filter) is
  * told from that by submitting nothing: io_submit of zero blocks fails only in the second case.
  *
- * Where io_pgetevents is refused, io_getevents is used; newer libaio does that for ENOSYS only.
+ * Where io_pgetevents is refused, the system call io_getevents is used.  libaio's function of that
+ * name will not do: in newer releases it calls io_pgetevents first, and the other for ENOSYS only.
  */
 #include <errno.h>
 #include <libaio.h>
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -76,6 +78,16 @@ static int pgetevents(io_context_t ctx, long min, long max, struct io_event *eve
   return io_pgetevents(ctx, min, max, events, timeout, NULL);
 }
 
+static int getevents(io_context_t ctx, long min, long max, struct io_event *events,
+                     struct timespec *timeout) {
+#if defined(SYS_io_getevents) && __SIZEOF_LONG__ == 8 /* elsewhere its timespec may be another */
+  long got = syscall(SYS_io_getevents, ctx, min, max, events, timeout);
+  return got < 0 ? -errno : (int)got;
+#else
+  return io_getevents(ctx, min, max, events, timeout);
+#endif
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 /* EAGAIN is fs.aio-max-nr, ENOMEM the kernel: both may have room for a smaller context. */
@@ -108,8 +120,8 @@ static int choose_getevents(struct libaio_backend *self, struct rf_backend_repor
   self->getevents = pgetevents;
   if (status == 0) return 0;
   rf_report_refusal(report, "io_pgetevents", -status);
-  self->getevents = io_getevents;
-  return try_getevents(self, io_getevents);
+  self->getevents = getevents;
+  return try_getevents(self, getevents);
 }
 
 static void map_ring(struct libaio_backend *self) {

@@ -221,7 +221,10 @@ static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
       io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
       break;
     case RF_REQUEST_FALLOCATE:
-      io_uring_prep_fallocate(sqe, fd, request->mode, (off_t)request->offset, (off_t)request->len);
+      /* io_uring_prep_fallocate takes off_t in some releases and __u64 in others. */
+      io_uring_prep_rw(IORING_OP_FALLOCATE, sqe, fd, NULL, (unsigned)request->mode,
+                       request->offset);
+      sqe->addr = request->len;
       break;
     default:
       io_uring_prep_nop(sqe);

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What MODULE.bazel uses: the repositories of libraries.bzl as a module extension."""
 
-load(":libraries.bzl", "system_libraries")
+load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries")
 
 def _system_impl(_module_ctx):
     system_libraries()
+    system_benchmark()
+
+    # Only debian_modules/googletest uses this one; other builds have the registry's.
+    system_googletest()
 
 system = module_extension(
     doc = "Libraries of the host, found by compiling and linking.",

@@ -15,7 +15,7 @@ def system_libraries(**common):
     """
     system_library(
         name = "ringfall_libaio",
-        library = "libaio",
+        target = "libaio",
         switch = "RINGFALL_BUILD_AIO",
         links = ["aio"],
         headers = ["libaio.h"],
@@ -32,7 +32,7 @@ def system_libraries(**common):
     )
     system_library(
         name = "ringfall_liburing",
-        library = "liburing",
+        target = "liburing",
         switch = "RINGFALL_BUILD_URING",
         links = ["uring"],
         headers = ["liburing.h"],
@@ -56,7 +56,7 @@ def system_libraries(**common):
     )
     system_library(
         name = "ringfall_jansson",
-        library = "jansson",
+        target = "jansson",
         links = ["jansson"],
         headers = ["jansson.h"],
         owned = ["jansson_config.h"],
@@ -72,7 +72,7 @@ def system_libraries(**common):
     )
     system_library(
         name = "ringfall_crypto",
-        library = "crypto",
+        target = "crypto",
         links = ["crypto"],
         # The host's security updates must reach the program.
         prefer_static = False,
@@ -97,7 +97,7 @@ def system_benchmark(**common):
     """
     system_library(
         name = "ringfall_benchmark",
-        library = "benchmark",
+        target = "benchmark",
         cxx = True,
         links = ["benchmark"],
         also_link = ["-lstdc++", "-lm", "-pthread"],
@@ -122,7 +122,7 @@ def system_googletest(**common):
     """
     system_library(
         name = "googletest",
-        library = "googletest",
+        target = "googletest",
         aliases = ["gtest", "gtest_main"],
         cxx = True,
         links = ["gmock_main", "gmock", "gtest"],

@@ -189,8 +189,8 @@ def _probe(ctx):
 
     # The same link without the calls tells a library that is too old from one that is not there.
     if _link(ctx, [], ["empty.o"], False) or _link(ctx, [], ["empty.o"], True):
-        return _missing("no-symbol", log, "%s had no %s" % (ctx.attr.library, _symbols(ctx, "\n".join(log))))
-    return _missing("no-library", log, "%s was found, but no %s to link" % (ctx.attr.headers[0], ctx.attr.library))
+        return _missing("no-symbol", log, "%s had no %s" % (ctx.attr.target, _symbols(ctx, "\n".join(log))))
+    return _missing("no-library", log, "%s was found, but no %s to link" % (ctx.attr.headers[0], ctx.attr.target))
 
 def _remedy(ctx, outcome):
     """A command, as far as the host lets one be named."""
@@ -205,7 +205,7 @@ def _remedy(ctx, outcome):
             # The newest package of the host may still be too old.
             verb = " (or a newer release from source)" if outcome == "no-symbol" else ""
             return "%s %s%s, then rebuild" % (command, ctx.attr.packages[key], verb)
-    return "install the development files of %s, then rebuild" % ctx.attr.library
+    return "install the development files of %s, then rebuild" % ctx.attr.target
 
 def _literal(text):
     return "\"" + text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\t", " ") + "\""
@@ -222,8 +222,8 @@ def _lines(log):
     return " \\\n  ".join(kept or ["\"\""])
 
 def _write_report(ctx, result, reason, remedy):
-    prefix = "RF_BUILD_" + ctx.attr.library.upper()
-    ctx.file("report/ringfall_build/%s.h" % ctx.attr.library, """\
+    prefix = "RF_BUILD_" + ctx.attr.target.upper()
+    ctx.file("report/ringfall_build/%s.h" % ctx.attr.target, """\
 /* Generated: what the build found of {library}. */
 #ifndef {prefix}_H
 #define {prefix}_H
@@ -238,7 +238,7 @@ def _write_report(ctx, result, reason, remedy):
   {log}
 #endif
 """.format(
-        library = ctx.attr.library,
+        library = ctx.attr.target,
         prefix = prefix,
         found = 1 if result.outcome == "found" else 0,
         outcome = _literal(result.outcome),
@@ -262,7 +262,7 @@ alias(
     name = "%s",
     actual = ":%s",
 )
-""" % (alias, ctx.attr.library) for alias in ctx.attr.aliases])
+""" % (alias, ctx.attr.target) for alias in ctx.attr.aliases])
     ctx.file("config.bzl", "AVAILABLE = %s\n" % (result.outcome == "found"), False)
     ctx.file("BUILD.bazel", """\
 load("@rules_cc//cc:defs.bzl", "cc_library")
@@ -283,20 +283,33 @@ cc_library(
     includes = ["report"],
 )
 {aliases}""".format(
-        library = ctx.attr.library,
+        library = ctx.attr.target,
         archives = repr(archives),
         headers = repr(headers),
         linkopts = repr(result.linkopts),
         aliases = aliases,
     ), False)
 
+def _directories(ctx, flag, variables):
+    """The directories that these variables name, as the flag and the path in one word."""
+    words = [w for v in variables for w in _words(ctx, v) if w.startswith(flag + "/")]
+    return [w[len(flag):] for w in words]
+
 def _watch(ctx):
     """Makes a later installation count at once (Bazel 7.1 on; before, `watched` does it)."""
     if not hasattr(ctx, "watch"):
         return
-    places = [root + ctx.attr.headers[0] for root in ["/usr/include/", "/usr/local/include/"]]
-    for path in PACKAGE_DATABASES + places:
+    for label in ctx.attr.watched:
+        ctx.watch(label)
+    for path in PACKAGE_DATABASES:
         ctx.watch(path)
+    headers = ["/usr/include", "/usr/local/include"]
+    for path in headers + _directories(ctx, "-I", ["CPPFLAGS", "CFLAGS", "CXXFLAGS"]):
+        ctx.watch(path + "/" + ctx.attr.headers[0])
+    for path in ["/usr/local/lib"] + _directories(ctx, "-L", ["LDFLAGS"]):
+        for name in ctx.attr.links:
+            ctx.watch("%s/lib%s.a" % (path, name))
+            ctx.watch("%s/lib%s.so" % (path, name))
 
 def _indented(lines):
     return "\n".join(["    " + line for line in lines])
@@ -321,7 +334,7 @@ def _system_library_impl(ctx):
         if switch == "1":
             fail("\n".join([
                 "",
-                "ringfall: %s cannot be used: %s." % (ctx.attr.library, result.reason),
+                "ringfall: %s cannot be used: %s." % (ctx.attr.target, result.reason),
                 "  remedy: " + remedy,
             ] + ([
                 "  or leave it out: %s=0" % ctx.attr.switch,
@@ -332,7 +345,7 @@ def _system_library_impl(ctx):
             ]))
 
         # buildifier: disable=print
-        print("ringfall is built without %s: %s. Remedy: %s." % (ctx.attr.library, result.reason, remedy))
+        print("ringfall is built without %s: %s. Remedy: %s." % (ctx.attr.target, result.reason, remedy))
 
     when = "" if result.outcome in ["found", "left-out"] else " when ringfall was built"
     _write_report(ctx, result, result.reason + when, remedy)
@@ -347,12 +360,12 @@ system_library = repository_rule(
         "calls": attr.string_list(doc = "C calls that must compile and link"),
         "cxx": attr.bool(doc = "C++ instead of C"),
         "headers": attr.string_list(doc = "what the program includes; the first tells where they are"),
-        "library": attr.string(doc = "name of the library and of its target"),
         "links": attr.string_list(doc = "X of libX.a, in linking order"),
         "owned": attr.string_list(doc = "further headers that are the library's: beginnings of paths"),
         "packages": attr.string_dict(doc = "its package by package manager"),
         "prefer_static": attr.bool(default = True),
         "switch": attr.string(doc = "variable: 0 leaves it out, 1 or no switch at all demands it"),
+        "target": attr.string(doc = "name of the library, and of its target"),
         "watched": attr.label_list(doc = "files whose change calls for another look"),
     },
     configure = True,

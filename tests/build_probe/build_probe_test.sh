@@ -6,14 +6,16 @@
 set -euo pipefail
 
 if [ -n "${TEST_SRCDIR:-}" ]; then
-  rules=$TEST_SRCDIR/$TEST_WORKSPACE/probe/bazel
+  root=$TEST_SRCDIR/$TEST_WORKSPACE
 else
-  rules=$(cd "$(dirname "$0")/../../probe/bazel" && pwd)
+  root=$(cd "$(dirname "$0")/../.." && pwd)
 fi
-bazel=${BAZEL:-bazel}
+rules=$root/probe/bazel
+bazel=${BAZEL:-$root/tools/bazel}
 cc=${CC:-gcc}
-if ! command -v "$bazel" >/dev/null; then
-  echo "SKIPPED: no $bazel in PATH"
+export RINGFALL_INSTALL=0
+if ! "$bazel" --version >/dev/null; then
+  echo "SKIPPED: no Bazel"
   exit 0
 fi
 
@@ -27,16 +29,16 @@ cd "$scratch/workspace"
 cat >fake.bzl <<'END'
 load("//probe/bazel:system_library.bzl", "system_library")
 
-def fake():
+def fake(**common):
     system_library(
         name = "fake",
-        library = "fake",
+        target = "fake",
         switch = "RINGFALL_BUILD_AIO",
         links = ["fake"],
         headers = ["fake.h"],
         calls = ["fake_call(1)"],
         packages = {m: "fake-package" for m in ["apk", "apt", "dnf", "pacman", "zypper"]},
-        watched = ["//:installed"],
+        **common
     )
 END
 cat >extension.bzl <<'END'
@@ -57,13 +59,20 @@ use_repo(fakes, "fake")
 END
 : >WORKSPACE.bzlmod
 echo "build --nosandbox_debug" >.bazelrc
+# What tools/bazel may ask for: --config=debian, with modules that are empty, and no googletest.
+sed -n 's|probe/bazel/debian_modules|modules|; /googletest/d; /^common:debian /p' \
+  "$root/.bazelrc" >>.bazelrc
+for module in $(sed -n 's/.* --override_module=\(.*\)=.*/\1/p' .bazelrc); do
+  mkdir -p "modules/$module"
+  echo "module(name = \"$module\")" >"modules/$module/MODULE.bazel"
+done
 cat >WORKSPACE <<'END'
 load("//probe/bazel:deps.bzl", "ringfall_deps")
 load(":fake.bzl", "fake")
 
 ringfall_deps()
 
-fake()
+fake(watched = ["//:installed"])
 END
 cat >BUILD.bazel <<'END'
 load("@fake//:config.bzl", "AVAILABLE")

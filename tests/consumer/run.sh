@@ -3,13 +3,19 @@
 # Builds the consumer in this folder with a Bazel server and output tree of its own, runs it, and
 # checks that the program stands alone: no shared libaio or liburing, and none of the libraries that
 # only ringfall's tools and tests use was even looked for. Prints one line; 0 means it passed.
+# Its arguments are flags of the build.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 scratch=$(mktemp -d)
 
+# What tools/bazel may ask for: --config=debian, without googletest, and with paths that hold here.
+sed -n "s|%workspace%|$(cd ../.. && pwd)|; /googletest/d; /^common:debian /p" ../../.bazelrc \
+  >"$scratch/bazelrc"
+
 bazel_here() {
-  "${BAZEL:-bazel}" --host_jvm_args=-Xmx512m --output_base="$scratch/base" "$@"
+  "${BAZEL:-../../tools/bazel}" --bazelrc="$scratch/bazelrc" --output_base="$scratch/base" \
+    --host_jvm_args=-Xmx512m "$@"
 }
 
 finish() {
@@ -26,7 +32,7 @@ fail() {
 }
 
 log=$scratch/log
-bazel_here build --symlink_prefix="$scratch/link-" //:consumer >"$log" 2>&1 ||
+bazel_here build --symlink_prefix="$scratch/link-" "$@" //:consumer >"$log" 2>&1 ||
   fail "it does not build" "$log"
 
 program=$scratch/link-bin/consumer
