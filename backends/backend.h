@@ -15,6 +15,7 @@
 #ifndef RINGFALL_BACKENDS_BACKEND_H
 #define RINGFALL_BACKENDS_BACKEND_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +45,13 @@ enum rf_request_flags {
   RF_REQUEST_HIPRI = 1u << 2,  /* RWF_HIPRI */
   RF_REQUEST_STREAM = 1u << 3, /* the file cannot seek: the offset is not used */
   RF_REQUEST_IOPRIO = 1u << 4, /* ioprio is set */
+  /* What follows helps a backend that knows it; the others act as if it were not set. */
+  RF_REQUEST_FIXED_FILE = 1u << 5,   /* fd is registered, in place file_slot */
+  RF_REQUEST_FIXED_MEMORY = 1u << 6, /* READ, WRITE: the buffer is, in place memory_slot */
+  RF_REQUEST_HERE = 1u << 7,         /* threads: make the call in submit(), on this thread */
 };
+#define RF_REQUEST_HINTS                                                                           \
+  ((unsigned)RF_REQUEST_FIXED_FILE | RF_REQUEST_FIXED_MEMORY | RF_REQUEST_HERE)
 
 /*
  * One call to the kernel.  Owned by the core and living in its op slots: the address stays valid
@@ -61,8 +68,14 @@ struct rf_request {
   };
   uint64_t len;    /* bytes (at most 1 GiB for READ, WRITE); READV, WRITEV: how many iovecs */
   uint64_t offset; /* bytes */
-  int32_t mode;    /* FALLOCATE: as in fallocate(2) */
-  uint32_t state;  /* the backend's own while it holds the request */
+  union {
+    int32_t mode; /* FALLOCATE: as in fallocate(2) */
+    struct {      /* the others: see RF_REQUEST_FIXED_* */
+      uint16_t file_slot;
+      uint16_t memory_slot;
+    };
+  };
+  uint32_t state; /* the backend's own while it holds the request */
   union {
     struct {
       struct rf_request *next;
@@ -84,6 +97,10 @@ struct rf_result {
 struct rf_backend_config {
   unsigned depth;   /* requests in flight that are wanted; the backend may grant fewer */
   unsigned workers; /* threads: how many workers at most */
+  bool registered;  /* have places for files and memory to be registered in, where there are such */
+  bool iopoll;      /* io_uring: poll the device for completions */
+  bool restricted;  /* io_uring: allow the ring what this backend needs, and nothing else */
+  unsigned sqpoll_idle_ms; /* io_uring: let a kernel thread submit, asleep after so long; 0: none */
 };
 
 /* What open() has to tell, whether it succeeded or not. */
@@ -100,11 +117,13 @@ struct rf_backend_report {
  * but for the two counters at its end. */
 struct rf_backend {
   const struct rf_backend_ops *ops;
-  uint32_t kinds;     /* bit k: runs requests of kind k */
-  uint32_t flags;     /* the request flags it can honour; others must not be handed to it */
-  unsigned capacity;  /* requests in flight at most, 1 or more; the core never goes above it */
-  uint64_t syscalls;  /* system calls made on the submitting thread */
-  uint64_t submit_ns; /* time spent handing over, in calls that did nothing else */
+  uint32_t kinds;        /* bit k: runs requests of kind k */
+  uint32_t flags;        /* the request flags it can honour; others must not be handed to it */
+  unsigned capacity;     /* requests in flight at most, 1 or more; the core never goes above it */
+  unsigned file_slots;   /* files that can be registered at a time; 0: none */
+  unsigned memory_slots; /* pieces of memory, likewise */
+  uint64_t syscalls;     /* system calls made on the submitting thread */
+  uint64_t submit_ns;    /* time spent handing over, in calls that did nothing else */
 };
 
 /* The first refusal tells the most: later ones are not noted. */
@@ -186,7 +205,29 @@ struct rf_backend_ops {
    * watching the same fd again before that does nothing.  -errno: cannot be done.
    */
   int (*watch)(struct rf_backend *backend, int fd);
+
+  /*
+   * Puts a descriptor in place `slot` (below file_slots), in exchange for what was there; -1 leaves
+   * it empty.  A registered file stays open in the kernel until then.  Precondition: no request
+   * that names the place is in flight.  -errno: the place is now empty.
+   */
+  int (*register_file)(struct rf_backend *backend, unsigned slot, int fd);
+
+  /* The same for memory (below memory_slots): size 0 leaves the place empty.  The pages stay where
+   * they are, and allocated, for as long. */
+  int (*register_memory)(struct rf_backend *backend, unsigned slot, void *base, size_t size);
 };
+
+/* For backends without such places. */
+static inline int rf_register_no_file(struct rf_backend *backend, unsigned slot, int fd) {
+  (void)backend, (void)slot, (void)fd;
+  return -EOPNOTSUPP;
+}
+static inline int rf_register_no_memory(struct rf_backend *backend, unsigned slot, void *base,
+                                        size_t size) {
+  (void)backend, (void)slot, (void)base, (void)size;
+  return -EOPNOTSUPP;
+}
 
 /* All backends, in the order of preference: io_uring, libaio, threads. */
 #define RF_BACKEND_TABLES 3

@@ -94,14 +94,23 @@ static void set_request(struct rf_slot *slot, const struct rf_op *op) {
   if (op->file->info.block_device) request->kind = RF_REQUEST_BLOCK_DISCARD;
 }
 
+static void use_registered(struct rf_queue *queue, struct rf_slot *slot) {
+  struct rf_request *request = &slot->request;
+  rf_registry_use(queue, request, slot->op.file);
+  if (request->kind == RF_REQUEST_READ || request->kind == RF_REQUEST_WRITE)
+    rf_registry_use_memory(queue, request, slot->op.buf, slot->total);
+}
+
 /* Where an op goes.  A write past RLIMIT_FSIZE raises SIGXFSZ in the thread that makes the call,
  * and both kernel interfaces may make it in ours; workers have the signal blocked. */
 static void route(struct rf_queue *queue, struct rf_slot *slot) {
   const struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
-  const struct rf_request *request = &slot->request;
+  struct rf_request *request = &slot->request;
   uint32_t missing = request->flags & ~main->backend->flags;
-  if (main->id == RF_BACKEND_THREADS) return;
-  if (main->dead)
+  bool routed = queue->routed && request->flags == 0 && is_transfer(&slot->op);
+  if (main->id == RF_BACKEND_THREADS) {
+    if (routed && !queue->fsize_limited) rf_route(queue, slot, is_write(&slot->op));
+  } else if (main->dead)
     rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
   else if (missing & RF_REQUEST_STREAM)
     rf_fall_back(queue, slot, RF_FALLBACK_STREAM);
@@ -110,6 +119,10 @@ static void route(struct rf_queue *queue, struct rf_slot *slot) {
   else if (queue->fsize_limited && is_write(&slot->op) &&
            (slot->op.file->append || slot->op.offset + slot->total > queue->fsize_limit))
     rf_fall_back(queue, slot, RF_FALLBACK_FSIZE);
+  else if (slot->op.file != NULL) {
+    if (routed) rf_route(queue, slot, is_write(&slot->op));
+    if (!(slot->flags & RF_SLOT_ON_THREADS)) use_registered(queue, slot);
+  }
 }
 
 /* True if the op has to wait for, or has been ended by, the one before it. */
@@ -158,14 +171,14 @@ static void set_deadline(struct rf_queue *queue, struct rf_slot *slot, uint64_t 
 
 /* As rf_pend(), with less to decide for what nearly every op is. */
 static inline void begin(struct rf_queue *queue, struct rf_slot *slot) {
-  bool plain = slot->request.kind <= RF_REQUEST_WRITE && slot->flags == 0;
-  if (!plain || queue->lanes[RF_LANE_MAIN].dead) {
+  unsigned lane = slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN;
+  if (slot->request.kind > RF_REQUEST_WRITE || queue->lanes[lane].dead) {
     rf_pend(queue, slot);
     return;
   }
   slot->request.offset = slot->op.offset;
   rf_prepare_plain(slot, slot->op.buf, slot->total);
-  rf_pend_on(queue, slot, RF_LANE_MAIN);
+  rf_pend_on(queue, slot, lane);
 }
 
 static void accept_one(struct rf_queue *queue, const struct rf_op *op) {

@@ -155,6 +155,8 @@ static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int statu
   bool nowait = status == -EAGAIN && slot->op.flags & RF_OP_NOWAIT;
   if (stopped(slot) && (status == -ECANCELED || (rf_is_not_now(status) && !nowait))) {
     rf_finish(queue, slot, stop_status(slot));
+  } else if (rf_route_refused(queue, slot, status)) {
+    return;
   } else if (refused && !on_threads) {
     /* A kernel interface may lack what the plain system call has: that one's answer counts. */
     rf_fall_back(queue, slot, RF_FALLBACK_REFUSED);
@@ -202,6 +204,7 @@ static void answer_moved(struct rf_queue *queue, struct rf_slot *slot, int64_t m
 }
 
 void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
+  if (slot->request.flags & RF_REQUEST_HERE && res >= 0) rf_route_succeeded(slot);
   if (res >= 0 && slot->done + (uint64_t)res == slot->total) { /* as nearly always */
     slot->done = slot->total;
     rf_finish(queue, slot, 0);

@@ -50,13 +50,17 @@ int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct 
   }
   if (flags & RF_ARENA_HUGE) (void)madvise(arena->base, arena->size, MADV_HUGEPAGE);
   count_arena(engine, 1);
+  rf_registry_add_memory(engine, arena->base, arena->size);
   *out = arena;
   return 0;
 }
 
 void rf_arena_close(struct rf_arena *arena) {
   if (arena == NULL) return;
-  if (rf_engine_alive(arena->engine)) count_arena(arena->engine, -1);
+  if (rf_engine_alive(arena->engine)) {
+    rf_registry_remove_memory(arena->engine, arena->base, arena->size);
+    count_arena(arena->engine, -1);
+  }
   munmap(arena->base, arena->size);
   free(arena);
 }

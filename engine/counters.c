@@ -96,6 +96,10 @@ const char *rf_fallback_reason_name(enum rf_fallback_reason reason) {
       return "exhausted";
     case RF_FALLBACK_DEAD:
       return "backend dead";
+    case RF_FALLBACK_CHEAPER:
+      return "cheaper";
+    case RF_FALLBACK_WOULD_BLOCK:
+      return "would block";
     case RF_FALLBACK_REASONS:
       break;
   }

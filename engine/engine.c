@@ -84,7 +84,7 @@ static void log_refused(const struct rf_engine *engine, const struct wish *wish)
   for (unsigned id = 0; id < RF_BACKENDS; id++) {
     const struct rf_verdict *verdict = &engine->host.verdicts[id];
     bool wished = wish->choice != RF_CHOICE_AUTO && wish->backend == id;
-    if (verdict->usable || (!wished && id > engine->host.selected)) continue;
+    if (verdict->usable || !verdict->tried || (!wished && id > engine->host.selected)) continue;
     rf_log(engine, RF_LOG_WARNING, "%s is not usable: %s%s%s", rf_backend_name(verdict->backend),
            verdict->why, verdict->remedy[0] != '\0' ? "; remedy: " : "", verdict->remedy);
   }
@@ -119,6 +119,7 @@ static int choose(struct rf_engine *engine, const struct wish *wish) {
   struct rf_host *host = &engine->host;
   bool wished = wish->choice != RF_CHOICE_AUTO;
   engine->required = wish->choice == RF_CHOICE_REQUIRE;
+  engine->routed = wish->choice == RF_CHOICE_AUTO;
   if (wished && host->verdicts[wish->backend].usable) host->selected = wish->backend;
   log_refused(engine, wish);
   if (engine->required && !host->verdicts[wish->backend].usable) {
@@ -159,11 +160,7 @@ static int read_options(const struct rf_engine_options *given, struct rf_engine_
 }
 
 /* Backends that a test brings along are taken as they are: there is no host to be probed. */
-static int probe(struct rf_engine *engine, const struct rf_engine_options *options, bool given) {
-  const struct rf_probe_options probe_options = {.depth = options->depth,
-                                                 .directory = options->directory,
-                                                 .in_child = options->probe_in_child};
-  if (!given) return rf_probe_host(&probe_options, &engine->host);
+static int pretend(struct rf_engine *engine) {
   rf_probe_limits(&engine->host.limits);
   for (unsigned id = 0; id < RF_BACKENDS; id++) {
     engine->host.verdicts[id].backend = (enum rf_backend_id)id;
@@ -172,6 +169,24 @@ static int probe(struct rf_engine *engine, const struct rf_engine_options *optio
     engine->host.verdicts[id].syscall = "";
   }
   return 0;
+}
+
+/* Only as much as the choice needs: closing a libaio context takes the kernel tens of ms. */
+static int probe(struct rf_engine *engine, const struct rf_engine_options *options,
+                 const struct wish *wish) {
+  struct rf_probe_options asked = {.depth = options->depth,
+                                   .directory = options->directory,
+                                   .first_only = true,
+                                   .in_child = options->probe_in_child};
+  if (wish->choice == RF_CHOICE_AUTO) return rf_probe_host(&asked, &engine->host);
+  asked.skip = ~(1u << wish->backend);
+  int status = rf_probe_host(&asked, &engine->host);
+  struct rf_verdict wished = engine->host.verdicts[wish->backend];
+  if (status != 0 || wished.usable || wish->choice == RF_CHOICE_REQUIRE) return status;
+  asked.skip = 1u << wish->backend;
+  status = rf_probe_host(&asked, &engine->host);
+  engine->host.verdicts[wish->backend] = wished;
+  return status;
 }
 
 int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *given,
@@ -187,7 +202,7 @@ int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *
   engine->backends = backends != NULL ? backends : rf_backend_tables;
   engine->alive = make_alive();
   status = engine->alive == NULL ? -ENOMEM : find_wish(engine, &options, &wish);
-  if (status == 0) status = probe(engine, &options, backends != NULL);
+  if (status == 0) status = backends != NULL ? pretend(engine) : probe(engine, &options, &wish);
   if (status == 0) status = choose(engine, &wish);
   if (status != 0) {
     free_engine(engine);

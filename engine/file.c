@@ -37,6 +37,8 @@ int rf_file_from_fd(struct rf_engine *engine, int fd, bool own, struct rf_file *
   file->fd = fd;
   file->own = own;
   file->append = flags & O_APPEND;
+  rf_route_classify(file);
+  rf_registry_add_file(engine, file);
   count_file(engine, 1);
   *out = file;
   return 0;
@@ -65,6 +67,7 @@ int rf_file_close(struct rf_file *file) {
   if (file == NULL) return 0;
   if (rf_engine_alive(file->engine)) {
     if (in_use(file->engine, file)) return -EBUSY;
+    rf_registry_remove_file(file->engine, file);
     count_file(file->engine, -1);
   }
   if (file->own) close(file->fd);

@@ -15,6 +15,7 @@
  * threads is the backend in use.
  *
  * Files: engine.c the choice; queue.c the public calls; accept.c from op to slot and links;
+ * route.c which way suits a transfer; registry.c files and arenas that are registered with rings;
  * lane.c handing over, waiting, the death of a backend; answer.c what an answer means (continue,
  * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to.
  */
@@ -112,6 +113,25 @@ struct rf_atomic_latency {
   _Atomic uint64_t bucket[RF_LATENCY_BUCKETS];
 };
 
+/* Places for what is registered with rings: the engine's, and every queue's alike. */
+#define RF_FILE_PLACES 256u
+#define RF_PIECES      16u
+
+/* A piece of an arena. */
+struct rf_piece {
+  char *base;
+  size_t size;
+  uint64_t serial; /* 0: the place is free */
+};
+
+struct rf_registered {
+  uint64_t seen; /* engine->changes, when it was last looked at */
+  unsigned piece_count;
+  struct rf_piece pieces[RF_PIECES];
+  uint64_t files[RF_FILE_PLACES]; /* serials; 0: nothing is registered there */
+  uint8_t uses[RF_FILE_PLACES];   /* ops so far, up to those that lead to registration */
+};
+
 struct rf_queue {
   struct rf_engine *engine;
   struct rf_queue *next_open, *prev_open; /* engine's list; engine->lock */
@@ -120,11 +140,13 @@ struct rf_queue {
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
-  bool keep_latency;
-  bool has_last;       /* an op was accepted before */
-  int32_t last_status; /* of the op accepted last, once it is done (last == RF_NONE) */
-  uint32_t last;       /* the op accepted last, until it is done */
-  unsigned depth, batch, workers;
+  bool routed;             /* engine->routed */
+  bool has_last;           /* an op was accepted before */
+  int32_t last_status;     /* of the op accepted last, once it is done (last == RF_NONE) */
+  uint32_t last;           /* the op accepted last, until it is done */
+  struct rf_backend_config config;
+  enum rf_policy policy;
+  unsigned depth, batch;
   uint64_t fsize_limit;
 
   struct rf_lane lanes[RF_LANES];
@@ -143,13 +165,28 @@ struct rf_queue {
 
   struct rf_tally tally;
   struct rf_atomic_latency *latency; /* NULL: not kept */
+  struct rf_registered registered;
+};
+
+/* What a file is to routing, in one direction. */
+enum rf_file_class {
+  RF_FILE_OTHER = 0, /* not routed */
+  RF_FILE_DIRECT,    /* direct I/O, RWF_NOWAIT is taken */
+  RF_FILE_NOWAIT,    /* buffered, RWF_NOWAIT is taken */
+  RF_FILE_WAITS,     /* buffered, and it is not */
+  RF_FILE_UNKNOWN,   /* the first answer will tell */
+  RF_FILE_CLASSES,
 };
 
 struct rf_file {
   struct rf_engine *engine;
   int fd;
   bool own;
-  bool append; /* O_APPEND: where a write goes is not up to its offset */
+  bool append;            /* O_APPEND: where a write goes is not up to its offset */
+  uint8_t reads;          /* enum rf_file_class */
+  _Atomic uint8_t writes; /* likewise; UNKNOWN becomes another one */
+  uint32_t place;         /* where it can be registered; RF_NONE: nowhere */
+  uint64_t serial;        /* its own, among all files and arenas of the engine */
   struct rf_file_info info;
 };
 
@@ -157,14 +194,20 @@ struct rf_engine {
   const struct rf_backend_ops *const *backends; /* RF_BACKENDS tables */
   struct rf_host host;
   bool required; /* host.selected or nothing */
+  bool routed;   /* the choice was left to us: each op may go the way that suits it */
   rf_log_function *log;
   void *log_context;
   char explanation[512];
   uint32_t *alive; /* a page that fork() wipes: 1 here, 0 in a child */
 
+  _Atomic uint64_t changes; /* of file_places and pieces, but for files that were added */
+
   pthread_mutex_t lock; /* guards what follows */
   struct rf_queue *queues;
   unsigned files, arenas;
+  uint64_t serial;                      /* the last one given away */
+  uint64_t file_places[RF_FILE_PLACES]; /* serials; 0: free */
+  struct rf_piece pieces[RF_PIECES];
   struct rf_counters closed; /* of queues that are closed */
 };
 
@@ -259,6 +302,32 @@ enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot);
 uint64_t rf_lanes_next(const struct rf_queue *queue);
 /* Something is pending that a turn could hand over now. */
 bool rf_lanes_stalled(const struct rf_queue *queue);
+
+/* route.c */
+void rf_route_classify(struct rf_file *file);
+/* Sets which lane and how, for a transfer without flags of its own. */
+void rf_route(struct rf_queue *queue, struct rf_slot *slot, bool write);
+/* An answer came for a request with HERE. */
+void rf_route_succeeded(struct rf_slot *slot);
+/* True if the error came of the way that was taken, and the op is now pending for another. */
+bool rf_route_refused(struct rf_queue *queue, struct rf_slot *slot, int status);
+
+/* registry.c */
+void rf_registry_add_file(struct rf_engine *engine, struct rf_file *file);
+void rf_registry_remove_file(struct rf_engine *engine, const struct rf_file *file);
+void rf_registry_add_memory(struct rf_engine *engine, char *base, size_t size);
+void rf_registry_remove_memory(struct rf_engine *engine, const char *base, size_t size);
+void rf_registry_sync(struct rf_queue *queue);
+/* To be called where something has changed, before ops are accepted. */
+static inline bool rf_registry_changed(const struct rf_queue *queue) {
+  return atomic_load_explicit(&queue->engine->changes, memory_order_acquire) !=
+         queue->registered.seen;
+}
+/* For a request that goes to the main lane. */
+void rf_registry_use(struct rf_queue *queue, struct rf_request *request,
+                     const struct rf_file *file);
+void rf_registry_use_memory(struct rf_queue *queue, struct rf_request *request, const char *buf,
+                            uint64_t len);
 
 /* timer.c */
 void rf_timer_set(struct rf_queue *queue, struct rf_slot *slot, uint64_t when_ns);

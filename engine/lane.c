@@ -15,11 +15,10 @@
 /* ---- opening and closing --------------------------------------------------------------------- */
 
 static int open_lane(struct rf_queue *queue, struct rf_lane *lane, enum rf_backend_id id) {
-  const struct rf_backend_config config = {.depth = queue->depth, .workers = queue->workers};
   struct rf_backend_report report;
   memset(&report, 0, sizeof(report));
   report.syscall = "";
-  int status = queue->engine->backends[id]->open(&config, &lane->backend, &report);
+  int status = queue->engine->backends[id]->open(&queue->config, &lane->backend, &report);
   lane->id = id;
   if (status != 0)
     rf_log(queue->engine, RF_LOG_WARNING, "a queue of depth %u cannot be opened on %s: %s: %s",
@@ -36,7 +35,8 @@ static int open_main(struct rf_queue *queue) {
   int status = open_lane(queue, &queue->lanes[RF_LANE_MAIN], host->selected);
   if (status == 0 || queue->engine->required) return status;
   for (unsigned id = 0; id < RF_BACKENDS && status != 0; id++) {
-    if (id == host->selected || !host->verdicts[id].usable) continue;
+    const struct rf_verdict *verdict = &host->verdicts[id];
+    if (id == host->selected || (verdict->tried && !verdict->usable)) continue;
     status = open_lane(queue, &queue->lanes[RF_LANE_MAIN], (enum rf_backend_id)id);
     if (status == 0) RF_COUNT(queue, generation, 1);
   }

@@ -19,6 +19,7 @@ void rf_queue_options_init(struct rf_queue_options *options) {
   options->depth = 128;
   options->batch = 32;
   options->workers = 16;
+  options->registered = true;
 }
 
 /* The caller's options over the defaults: a program built against an older header has fewer. */
@@ -29,6 +30,7 @@ static int read_options(const struct rf_queue_options *given, struct rf_queue_op
     memcpy(options, given, given->size);
   }
   if (options->depth < 1 || options->depth > RF_DEPTH_MAX) return -EINVAL;
+  if ((unsigned)options->policy > RF_POLICY_MAY_BLOCK) return -EINVAL;
   if (options->batch < 1 || options->workers < 1 || options->workers > 1024) return -EINVAL;
   if (options->batch > options->depth) options->batch = options->depth;
   return 0;
@@ -51,7 +53,16 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
   queue->engine = engine;
   queue->depth = options->depth;
   queue->batch = options->batch;
-  queue->workers = options->workers;
+  queue->config = (struct rf_backend_config){
+      .depth = options->depth,
+      .workers = options->workers,
+      .registered = options->registered,
+      .iopoll = options->iopoll,
+      .restricted = options->restricted,
+      .sqpoll_idle_ms = options->sqpoll_idle_ms,
+  };
+  queue->routed = engine->routed;
+  queue->policy = options->policy;
   queue->last = RF_NONE;
   queue->ready_fd = queue->timer_fd = queue->epoll_fd = -1;
   queue->timer_fd_ns = UINT64_MAX;
@@ -113,6 +124,7 @@ int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *given
     free_queue(queue);
     return status;
   }
+  rf_registry_sync(queue);
   enlist(queue);
   *out = queue;
   return 0;
@@ -124,9 +136,10 @@ static int enter(struct rf_queue *queue) {
   uintptr_t self = (uintptr_t)pthread_self();
   if (!rf_engine_alive(queue->engine)) return -EBADF;
   uintptr_t owner = atomic_load_explicit(&queue->owner, memory_order_relaxed);
-  if (owner == self) return 0;
-  if (owner == 0 && atomic_compare_exchange_strong(&queue->owner, &owner, self)) return 0;
-  return -EPERM;
+  if (owner != self && (owner != 0 || !atomic_compare_exchange_strong(&queue->owner, &owner, self)))
+    return -EPERM;
+  if (rf_registry_changed(queue)) rf_registry_sync(queue);
+  return 0;
 }
 
 /* ---- the descriptor -------------------------------------------------------------------------- */

@@ -69,7 +69,7 @@ static const char *wait_call(enum rf_backend_id id, const struct rf_backend_repo
 
 static int try_backend(struct probe *p, enum rf_backend_id id, struct rf_verdict *v) {
   const struct rf_backend_ops *ops = rf_backend_tables[id];
-  struct rf_backend_config config = {.depth = p->depth, .workers = WORKERS};
+  struct rf_backend_config config = {.depth = p->depth, .workers = WORKERS, .registered = true};
   struct rf_backend_report report = {.syscall = ""};
   struct rf_backend *backend = NULL;
   struct rf_refusal refusal;
@@ -151,12 +151,14 @@ static enum rf_backend_id select_backend(const struct rf_host *host) {
 int rf_probe_host(const struct rf_probe_options *options, struct rf_host *host) {
   struct probe p = {.depth = DEPTH_DEFAULT, .fd = -1};
   bool first_only = false, in_child = false;
+  uint32_t skip = 0;
   if (host == NULL) return -EINVAL;
   if (options != NULL) {
     if (options->depth > DEPTH_MOST) return -EINVAL;
     if (options->depth != 0) p.depth = options->depth;
     p.directory = options->directory;
     first_only = options->first_only;
+    skip = options->skip;
     in_child = options->in_child;
   }
   memset(host, 0, sizeof(*host));
@@ -170,6 +172,7 @@ int rf_probe_host(const struct rf_probe_options *options, struct rf_host *host) 
 
   int status = open_scratch(&p);
   for (int id = 0; status == 0 && id < RF_BACKENDS; id++) {
+    if (skip & 1u << id) continue;
     status =
         (in_child ? try_in_child : try_backend)(&p, (enum rf_backend_id)id, &host->verdicts[id]);
     if (host->verdicts[id].usable && first_only) break;

@@ -220,6 +220,18 @@ void Abandon(rf_backend *backend) {
   delete self;
 }
 
+int RegisterFile(rf_backend *backend, unsigned slot, int fd) {
+  Wrapper *self = WrapperOf(backend);
+  Check(slot < self->base.file_slots, "a file registered where there is no place");
+  return self->inner->ops->register_file(self->inner, slot, fd);
+}
+
+int RegisterMemory(rf_backend *backend, unsigned slot, void *base, size_t size) {
+  Wrapper *self = WrapperOf(backend);
+  Check(slot < self->base.memory_slots, "memory registered where there is no place");
+  return self->inner->ops->register_memory(self->inner, slot, base, size);
+}
+
 int Open(rf_backend_id id, const rf_backend_config *config, rf_backend **out,
          rf_backend_report *report) {
   Plan &plan = in_use->plan(id);
@@ -240,6 +252,8 @@ int Open(rf_backend_id id, const rf_backend_config *config, rf_backend **out,
   self->base.kinds = self->inner->kinds & ~plan.kinds_missing;
   self->base.flags = self->inner->flags & ~plan.flags_missing;
   self->base.capacity = self->inner->capacity;
+  self->base.file_slots = self->inner->file_slots;
+  self->base.memory_slots = self->inner->memory_slots;
   if (plan.capacity != 0) self->base.capacity = std::min(plan.capacity, self->base.capacity);
   for (unsigned i = 0; i < self->base.capacity; i++) {
     self->shadows.push_back(std::make_unique<Shadow>());
@@ -255,7 +269,8 @@ int OpenAt(const rf_backend_config *config, rf_backend **out, rf_backend_report 
 }
 
 template <rf_backend_id id> constexpr rf_backend_ops Table(const char *name, const char *call) {
-  return {name, call, OpenAt<id>, Close, Abandon, Submit, Reap, Cancel, Pollable, Watch};
+  return {name, call,   OpenAt<id>, Close, Abandon,      Submit,
+          Reap, Cancel, Pollable,   Watch, RegisterFile, RegisterMemory};
 }
 
 const rf_backend_ops uring_place = Table<RF_BACKEND_IO_URING>("io_uring", "fault_submit");

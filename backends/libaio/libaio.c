@@ -155,7 +155,8 @@ static int libaio_open(const struct rf_backend_config *config, struct rf_backend
   self->base.ops = &rf_libaio_backend;
   self->base.kinds = 1u << RF_REQUEST_READ | 1u << RF_REQUEST_WRITE | 1u << RF_REQUEST_READV |
                      1u << RF_REQUEST_WRITEV | 1u << RF_REQUEST_FSYNC | 1u << RF_REQUEST_FDATASYNC;
-  self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_HIPRI | RF_REQUEST_IOPRIO;
+  self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_HIPRI | RF_REQUEST_IOPRIO |
+                     RF_REQUEST_HINTS;
   snprintf(report->features, sizeof(report->features), "context of %u, %s%s", self->base.capacity,
            self->ring != NULL ? "completions read from the shared ring, " : "",
            self->getevents == pgetevents ? "io_pgetevents" : "io_getevents");
@@ -384,4 +385,6 @@ const struct rf_backend_ops rf_libaio_backend = {
     .cancel = libaio_cancel,
     .pollable = libaio_pollable,
     .watch = libaio_watch,
+    .register_file = rf_register_no_file,
+    .register_memory = rf_register_no_memory,
 };

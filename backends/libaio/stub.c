@@ -21,4 +21,6 @@ const struct rf_backend_ops rf_libaio_backend = {
     .cancel = rf_stub_cancel,
     .pollable = rf_stub_pollable,
     .watch = rf_stub_watch,
+    .register_file = rf_register_no_file,
+    .register_memory = rf_register_no_memory,
 };

@@ -8,7 +8,9 @@
  * never needs them has none.  Should not even the first one start (RLIMIT_NPROC), requests are run
  * in submit(), on the caller's thread.
  *
- * Requests wait in a list under one mutex and come back in another.  The owner sleeps on a
+ * A request that asks for it (HERE) is performed in submit() itself.
+ *
+ * The others wait in a list under one mutex and come back in another.  The owner sleeps on a
  * condition variable, or on an eventfd once it has asked for one (pollable).
  *
  * Workers block every signal: handlers of the program never run on them, and the SIGXFSZ of a write
@@ -41,8 +43,12 @@ struct list {
 struct threads_backend {
   struct rf_backend base;
   pthread_t *workers;
-  unsigned started; /* owner's thread only */
   unsigned max;
+  /* These four for the owner's thread only. */
+  unsigned started;
+  unsigned with_workers; /* requests handed to workers and not yet reaped */
+  unsigned here_count;   /* requests performed in submit() and not yet reaped */
+  struct list here;
 
   int eventfd;          /* -1 until pollable(); set while no request is in flight */
   pthread_mutex_t lock; /* guards what follows */
@@ -242,6 +248,7 @@ static int threads_open(const struct rf_backend_config *config, struct rf_backen
   self->max = config->workers < config->depth ? config->workers : config->depth;
   self->workers = calloc(self->max, sizeof(*self->workers));
   self->eventfd = -1;
+  list_init(&self->here);
   list_init(&self->queued);
   list_init(&self->done);
   if (self->workers == NULL) {
@@ -259,7 +266,7 @@ static int threads_open(const struct rf_backend_config *config, struct rf_backen
   self->base.ops = &rf_threads_backend;
   self->base.kinds = (1u << RF_REQUEST_KINDS) - 1u;
   self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_HIPRI | RF_REQUEST_STREAM |
-                     RF_REQUEST_IOPRIO;
+                     RF_REQUEST_IOPRIO | RF_REQUEST_HINTS;
   self->base.capacity = config->depth;
   snprintf(report->features, sizeof(report->features), "up to %u workers, started as needed",
            self->max);
@@ -312,42 +319,67 @@ static void wait_done(struct threads_backend *self, unsigned wait, int64_t timeo
   self->wanted = 0;
 }
 
+static void perform_here(struct threads_backend *self, struct rf_request *request) {
+  int64_t res = perform(request);
+  self->base.syscalls++;
+  request->own.listed.res = res;
+  list_push(&self->here, request);
+  self->here_count++;
+}
+
+static void hand_to_workers(struct threads_backend *self, struct rf_request *const *requests,
+                            unsigned n) {
+  unsigned handed = 0;
+  pthread_mutex_lock(&self->lock);
+  for (unsigned i = 0; i < n; i++) {
+    if (requests[i]->flags & RF_REQUEST_HERE) continue;
+    requests[i]->state = STATE_QUEUED;
+    list_push(&self->queued, requests[i]);
+    handed++;
+  }
+  self->queued_count += handed;
+  unsigned wake = handed < self->idle ? handed : self->idle;
+  unsigned missing = self->queued_count > self->idle ? self->queued_count - self->idle : 0;
+  for (unsigned i = 0; i < wake; i++) pthread_cond_signal(&self->work);
+  pthread_mutex_unlock(&self->lock);
+  self->with_workers += handed;
+  self->base.syscalls += wake;
+  start_workers(self, missing);
+}
+
+/* Workers begin before this thread takes its own share. */
 static int threads_submit(struct rf_backend *backend, struct rf_request *const *requests,
                           unsigned n, unsigned wait, int64_t timeout_ns) {
   struct threads_backend *self = threads_of(backend);
-  if (n > 0) {
+  unsigned here = 0;
+  for (unsigned i = 0; i < n; i++) here += (requests[i]->flags & RF_REQUEST_HERE) != 0;
+  if (here < n) hand_to_workers(self, requests, n);
+  for (unsigned i = 0; i < n && here > 0; i++)
+    if (requests[i]->flags & RF_REQUEST_HERE) perform_here(self, requests[i]);
+  if (wait > self->here_count && timeout_ns != 0) {
     pthread_mutex_lock(&self->lock);
-    for (unsigned i = 0; i < n; i++) {
-      requests[i]->state = STATE_QUEUED;
-      list_push(&self->queued, requests[i]);
-    }
-    self->queued_count += n;
-    unsigned wake = n < self->idle ? n : self->idle;
-    unsigned missing = self->queued_count > self->idle ? self->queued_count - self->idle : 0;
-    for (unsigned i = 0; i < wake; i++) pthread_cond_signal(&self->work);
-    pthread_mutex_unlock(&self->lock);
-    self->base.syscalls += wake;
-    start_workers(self, missing);
-  }
-  if (wait > 0 && timeout_ns != 0) {
-    pthread_mutex_lock(&self->lock);
-    wait_done(self, wait, timeout_ns);
+    wait_done(self, wait - self->here_count, timeout_ns);
     pthread_mutex_unlock(&self->lock);
   }
   return (int)n;
 }
 
-static unsigned threads_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
-  struct threads_backend *self = threads_of(backend);
+static unsigned give(struct list *list, struct rf_result *results, unsigned max) {
   unsigned n = 0;
-  pthread_mutex_lock(&self->lock);
   while (n < max) {
-    struct rf_request *request = list_pop(&self->done);
+    struct rf_request *request = list_pop(list);
     if (request == NULL) break;
     results[n].request = request;
     results[n].res = request->own.listed.res;
     n++;
   }
+  return n;
+}
+
+static unsigned reap_workers(struct threads_backend *self, struct rf_result *results,
+                             unsigned max) {
+  pthread_mutex_lock(&self->lock);
+  unsigned n = give(&self->done, results, max);
   self->done_count -= n;
   if (self->signalled && self->done_count == 0) {
     uint64_t count;
@@ -356,6 +388,15 @@ static unsigned threads_reap(struct rf_backend *backend, struct rf_result *resul
     self->base.syscalls++;
   }
   pthread_mutex_unlock(&self->lock);
+  self->with_workers -= n;
+  return n;
+}
+
+static unsigned threads_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
+  struct threads_backend *self = threads_of(backend);
+  unsigned n = give(&self->here, results, max);
+  self->here_count -= n;
+  if (self->with_workers > 0 && n < max) n += reap_workers(self, results + n, max - n);
   return n;
 }
 
@@ -403,4 +444,6 @@ const struct rf_backend_ops rf_threads_backend = {
     .cancel = threads_cancel,
     .pollable = threads_pollable,
     .watch = threads_watch,
+    .register_file = rf_register_no_file,
+    .register_memory = rf_register_no_memory,
 };

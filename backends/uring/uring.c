@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +26,26 @@
 
 #include "backends/backend.h"
 
+/* Places for registered files and memory.  The kernel takes memory in pieces of 1 GiB at most. */
+#define FILE_SLOTS   256u
+#define MEMORY_SLOTS 32u
+#define MEMORY_MOST  ((size_t)1 << 30)
+
 #define DATA_WATCH  1u
 #define DATA_CANCEL 3u /* + 4 * a serial number */
 
 struct uring_backend {
   struct rf_backend base;
   struct io_uring ring;
-  bool disabled; /* not enabled yet: no request was ever submitted */
+  bool disabled;        /* not enabled yet: no request was ever submitted */
+  bool started;         /* the owner's thread has made its first call */
+  bool sqpoll;          /* a kernel thread takes from the submission ring, at any time */
+  bool iopoll;          /* completions come only to those who ask */
+  bool registered;      /* files, memory and the ring's descriptor are to be */
+  bool ring_registered; /* enter_fd and int_flags are what the ring had before */
+  pthread_t issuer;
+  int enter_fd;
+  uint8_t int_flags;
   bool watching;
   unsigned cancels; /* serial number of the last one */
   int eventfd;      /* -1 until pollable(): signalled by the ring */
@@ -53,6 +67,13 @@ static const struct rung ladder[] = {
 };
 #define RUNGS (sizeof(ladder) / sizeof(ladder[0]))
 
+/* With a kernel thread that submits, task work is that thread's. */
+static const struct rung polled_ladder[] = {
+    {IORING_SETUP_SQPOLL | IORING_SETUP_SUBMIT_ALL, "SQPOLL, SUBMIT_ALL"},
+    {IORING_SETUP_SQPOLL, "SQPOLL"},
+};
+#define POLLED_RUNGS (sizeof(polled_ladder) / sizeof(polled_ladder[0]))
+
 static struct uring_backend *uring_of(struct rf_backend *backend) {
   return (struct uring_backend *)backend;
 }
@@ -65,20 +86,29 @@ static unsigned power_of_two(unsigned least) {
   return power;
 }
 
+/* A submission ring for one batch is enough where the kernel takes all of it at once. */
+static unsigned submission_entries(unsigned flags, unsigned depth) {
+  unsigned most = flags & IORING_SETUP_SQPOLL ? 4096 : RF_BATCH_MAX;
+  return depth < most ? power_of_two(depth) : most;
+}
+
 /* ENOMEM is RLIMIT_MEMLOCK on kernels that count rings against it, and memory elsewhere: both may
  * have room for a smaller ring. */
-static int setup_ring(struct uring_backend *self, unsigned flags, unsigned depth,
-                      struct rf_backend_report *report) {
-  for (;; depth /= 2) {
+static int setup_ring(struct uring_backend *self, unsigned flags,
+                      const struct rf_backend_config *config, struct rf_backend_report *report) {
+  for (unsigned depth = config->depth;; depth /= 2) {
     struct io_uring_params params = {0};
-    unsigned entries = depth < RF_BATCH_MAX ? power_of_two(depth) : RF_BATCH_MAX;
+    unsigned entries = submission_entries(flags, depth);
     params.flags = flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
     params.cq_entries = power_of_two(depth < entries ? entries : depth);
+    params.sq_thread_idle = config->sqpoll_idle_ms;
     self->base.syscalls++;
     int status = io_uring_queue_init_params(entries, &self->ring, &params);
     if (status == 0) {
       self->base.capacity = depth < params.cq_entries ? depth : params.cq_entries;
       self->disabled = flags & IORING_SETUP_R_DISABLED;
+      self->sqpoll = flags & IORING_SETUP_SQPOLL;
+      self->iopoll = flags & IORING_SETUP_IOPOLL;
       return 0;
     }
     rf_report_refusal(report, "io_uring_setup", -status);
@@ -118,15 +148,68 @@ static int query_kinds(struct uring_backend *self) {
   return status;
 }
 
+/* Refused registration costs speed, nothing else. */
+static void make_places(struct uring_backend *self) {
+  self->base.syscalls += 2;
+  if (io_uring_register_files_sparse(&self->ring, FILE_SLOTS) == 0)
+    self->base.file_slots = FILE_SLOTS;
+  if (io_uring_register_buffers_sparse(&self->ring, MEMORY_SLOTS) == 0)
+    self->base.memory_slots = MEMORY_SLOTS;
+}
+
+/* What the code below uses, and nothing else: IORING_REGISTER_RESTRICTIONS, Linux 5.10. */
+static int restrict_ring(struct uring_backend *self) {
+  static const uint8_t ops[] = {
+      IORING_OP_NOP,       IORING_OP_READ,       IORING_OP_WRITE,        IORING_OP_READV,
+      IORING_OP_WRITEV,    IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,  IORING_OP_FSYNC,
+      IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,   IORING_OP_ASYNC_CANCEL,
+  };
+  static const uint8_t calls[] = {
+      IORING_REGISTER_ENABLE_RINGS,   IORING_REGISTER_EVENTFD,  IORING_REGISTER_FILES_UPDATE,
+      IORING_REGISTER_BUFFERS_UPDATE, IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS,
+  };
+  struct io_uring_restriction list[sizeof(ops) + sizeof(calls) + 1];
+  unsigned n = 0;
+  memset(list, 0, sizeof(list));
+  for (size_t i = 0; i < sizeof(ops); i++, n++) {
+    list[n].opcode = IORING_RESTRICTION_SQE_OP;
+    list[n].sqe_op = ops[i];
+  }
+  for (size_t i = 0; i < sizeof(calls); i++, n++) {
+    list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+    list[n].register_op = calls[i];
+  }
+  list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+  list[n++].sqe_flags = IOSQE_FIXED_FILE;
+  self->base.syscalls++;
+  return io_uring_register_restrictions(&self->ring, list, n);
+}
+
+static int set_up_registers(struct uring_backend *self, const struct rf_backend_config *config,
+                            struct rf_backend_report *report) {
+  int status = query_kinds(self);
+  if (status != 0) {
+    rf_report_refusal(report, "io_uring_register", -status);
+    bool usable = !self->disabled && status != -ENOMEM;
+    return usable ? 0 : status;
+  }
+  self->registered = config->registered;
+  if (config->registered) make_places(self);
+  if (config->restricted) status = restrict_ring(self);
+  if (status != 0) rf_report_refusal(report, "io_uring_register", -status);
+  return status;
+}
+
 /* A rung either works, or leaves no ring behind. */
-static int try_rung(struct uring_backend *self, const struct rung *rung, unsigned depth,
-                    struct rf_backend_report *report) {
-  int status = setup_ring(self, rung->flags, depth, report);
+static int try_rung(struct uring_backend *self, unsigned flags,
+                    const struct rf_backend_config *config, struct rf_backend_report *report) {
+  if (config->iopoll) flags |= IORING_SETUP_IOPOLL;
+  if (config->restricted) flags |= IORING_SETUP_R_DISABLED; /* the only time to do that */
+  int status = setup_ring(self, flags, config, report);
   if (status != 0) return status;
-  status = query_kinds(self);
+  status = set_up_registers(self, config, report);
   if (status == 0) return 0;
-  rf_report_refusal(report, "io_uring_register", -status);
-  if (!self->disabled && status != -ENOMEM) return 0; /* usable all the same */
+  self->base.file_slots = self->base.memory_slots = 0;
   io_uring_queue_exit(&self->ring);
   return status;
 }
@@ -137,14 +220,16 @@ static bool next_rung_may_work(int status, const struct rf_backend_report *repor
   return status == -EINVAL || strcmp(report->syscall, "io_uring_register") == 0;
 }
 
-static int climb_down(struct uring_backend *self, unsigned depth,
-                      struct rf_backend_report *report) {
+static int climb_down(struct uring_backend *self, const struct rung *rungs, size_t count,
+                      const struct rf_backend_config *config, struct rf_backend_report *report) {
   int status = -EINVAL;
-  for (size_t i = 0; i < RUNGS; i++) {
-    status = try_rung(self, &ladder[i], depth, report);
+  for (size_t i = 0; i < count; i++) {
+    status = try_rung(self, rungs[i].flags, config, report);
     if (status == 0) {
-      snprintf(report->features, sizeof(report->features), "%s; ring of %u", ladder[i].name,
-               self->base.capacity);
+      snprintf(report->features, sizeof(report->features), "%s%s%s; ring of %u%s", rungs[i].name,
+               self->iopoll ? ", IOPOLL" : "", config->restricted ? ", restricted" : "",
+               self->base.capacity,
+               self->base.file_slots > 0 ? "; registers files and memory" : "");
       return 0;
     }
     if (!next_rung_may_work(status, report)) break;
@@ -152,25 +237,54 @@ static int climb_down(struct uring_backend *self, unsigned depth,
   return status;
 }
 
+/* What was wished for beyond an ordinary ring is left out when that alone is what is refused; but
+ * a ring that was to be restricted never comes without its restrictions. */
+static int find_ring(struct uring_backend *self, const struct rf_backend_config *config,
+                     struct rf_backend_report *report) {
+  struct rf_backend_config plain = *config;
+  int status = -EINVAL;
+  if (config->sqpoll_idle_ms > 0)
+    status = climb_down(self, polled_ladder, POLLED_RUNGS, config, report);
+  if (status != 0) status = climb_down(self, ladder, RUNGS, config, report);
+  if (status == 0 || !config->iopoll) return status;
+  plain.iopoll = false;
+  return find_ring(self, &plain, report);
+}
+
 static int uring_open(const struct rf_backend_config *config, struct rf_backend **out,
                       struct rf_backend_report *report) {
   struct uring_backend *self = calloc(1, sizeof(*self));
   if (self == NULL) return -ENOMEM;
   self->eventfd = -1;
-  int status = climb_down(self, config->depth, report);
+  int status = find_ring(self, config, report);
   if (status != 0) {
     free(self);
     return status;
   }
   self->base.ops = &rf_uring_backend;
-  /* HIPRI is for rings opened with IOPOLL; others refuse it. */
-  self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_STREAM | RF_REQUEST_IOPRIO;
+  self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_STREAM | RF_REQUEST_IOPRIO |
+                     RF_REQUEST_HINTS;
+  if (self->iopoll) {
+    /* Such rings take reads and writes only; HIPRI is for them, others refuse it. */
+    self->base.flags = (self->base.flags & ~(uint32_t)RF_REQUEST_STREAM) | RF_REQUEST_HIPRI;
+    self->base.kinds &= 1u << RF_REQUEST_READ | 1u << RF_REQUEST_WRITE | 1u << RF_REQUEST_READV |
+                        1u << RF_REQUEST_WRITEV;
+  }
   *out = &self->base;
   return 0;
 }
 
+/* The ring's descriptor is registered with the thread that owned the ring; elsewhere its place
+ * would name another ring, or none. */
+static void forget_registration(struct uring_backend *self) {
+  if (!self->ring_registered) return;
+  self->ring.enter_ring_fd = self->enter_fd;
+  self->ring.int_flags = self->int_flags;
+}
+
 static void uring_close(struct rf_backend *backend) {
   struct uring_backend *self = uring_of(backend);
+  if (!pthread_equal(self->issuer, pthread_self())) forget_registration(self);
   io_uring_queue_exit(&self->ring);
   if (self->eventfd >= 0) close(self->eventfd);
   free(self);
@@ -178,21 +292,45 @@ static void uring_close(struct rf_backend *backend) {
 
 /* The child's mappings and its descriptor are its own; the ring lives on in the parent. */
 static void uring_abandon(struct rf_backend *backend) {
+  forget_registration(uring_of(backend));
   uring_close(backend);
 }
 
 /* ---- submitting ----------------------------------------------------------------------------- */
 
-/* On the owner's thread: this is what makes it the issuer. */
-static int enable(struct uring_backend *self) {
-  if (!self->disabled) return 0;
+/* Saves the kernel looking up the descriptor in each call.  If refused, there is none to save. */
+static void register_ring(struct uring_backend *self) {
+  self->issuer = pthread_self();
+  self->enter_fd = self->ring.enter_ring_fd;
+  self->int_flags = self->ring.int_flags;
   self->base.syscalls++;
-  int status = io_uring_enable_rings(&self->ring);
-  if (status == 0) self->disabled = false;
-  return status;
+  self->ring_registered = io_uring_register_ring_fd(&self->ring) == 1;
+}
+
+/* On the owner's thread: this is what makes it the issuer. */
+static int start(struct uring_backend *self) {
+  if (self->started) return 0;
+  if (self->disabled) {
+    self->base.syscalls++;
+    int status = io_uring_enable_rings(&self->ring);
+    if (status != 0) return status;
+    self->disabled = false;
+  }
+  if (self->registered) register_ring(self);
+  self->started = true;
+  return 0;
 }
 
 static void prepare_flags(struct io_uring_sqe *sqe, const struct rf_request *request) {
+  if (request->flags & RF_REQUEST_FIXED_FILE) {
+    sqe->fd = request->file_slot;
+    sqe->flags |= IOSQE_FIXED_FILE;
+  }
+  if (request->flags & RF_REQUEST_FIXED_MEMORY) {
+    if (request->kind == RF_REQUEST_READ) sqe->opcode = IORING_OP_READ_FIXED;
+    if (request->kind == RF_REQUEST_WRITE) sqe->opcode = IORING_OP_WRITE_FIXED;
+    sqe->buf_index = request->memory_slot;
+  }
   if (rf_request_rwf(request) != 0) sqe->rw_flags = rf_request_rwf(request);
   if (request->flags & RF_REQUEST_IOPRIO) sqe->ioprio = request->ioprio;
 }
@@ -238,12 +376,17 @@ static unsigned consumed_to(const struct uring_backend *self) {
   return __atomic_load_n(self->ring.sq.khead, __ATOMIC_ACQUIRE);
 }
 
-/* Takes back what the kernel has not consumed.  Safe because there is no SQPOLL thread: the kernel
- * looks at the submission ring only inside io_uring_enter. */
+/* Takes back what the kernel has not consumed.  Without a thread of its own the kernel looks at the
+ * submission ring only inside io_uring_enter. */
 static void take_back(struct uring_backend *self, unsigned head) {
   self->ring.sq.sqe_head = head;
   self->ring.sq.sqe_tail = head;
   __atomic_store_n(self->ring.sq.ktail, head, __ATOMIC_RELEASE);
+}
+
+/* A kernel thread, where there is one, will take what is in the ring. */
+static bool submitted_since(const struct uring_backend *self, unsigned before) {
+  return self->sqpoll || consumed_to(self) != before;
 }
 
 static bool no_error(int status) {
@@ -273,21 +416,34 @@ static int wait_by_poll(struct uring_backend *self, int64_t timeout_ns) {
   return ppoll(&poll_ring, 1, &timeout, NULL) < 0 ? -errno : 0;
 }
 
+/* How many there was room for: all of them, but where a kernel thread is behind. */
+static unsigned place(struct uring_backend *self, struct rf_request *const *requests, unsigned n) {
+  unsigned i = 0;
+  for (; i < n; i++) {
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+    if (sqe == NULL) break;
+    prepare(sqe, requests[i]);
+  }
+  return i;
+}
+
 static int uring_submit(struct rf_backend *backend, struct rf_request *const *requests, unsigned n,
                         unsigned wait, int64_t timeout_ns) {
   struct uring_backend *self = uring_of(backend);
-  int status = enable(self);
+  int status = start(self);
   if (status != 0) return status;
   bool poll_after = wait > 0 && timeout_ns > 0 && !(self->ring.features & IORING_FEAT_EXT_ARG);
   bool nothing_to_do = n == 0 && (wait == 0 || timeout_ns == 0);
   if (nothing_to_do || (wait > 0 && io_uring_cq_ready(&self->ring) >= wait && n == 0)) return 0;
 
   unsigned before = consumed_to(self);
-  for (unsigned i = 0; i < n; i++) prepare(io_uring_get_sqe(&self->ring), requests[i]);
+  unsigned placed = place(self, requests, n);
+  if (placed < n) wait = 0;
   if (n > 0 || !poll_after) status = enter(self, poll_after ? 0 : wait, timeout_ns);
   unsigned after = consumed_to(self);
-  unsigned taken = after - before;
-  if (taken < n) take_back(self, after);
+  bool all = self->sqpoll && (no_error(status) || status == -EBUSY);
+  unsigned taken = all ? placed : after - before;
+  if (taken < placed) take_back(self, after);
   if (taken == n && poll_after && no_error(status)) status = wait_by_poll(self, timeout_ns);
   if (taken > 0) return (int)taken;
   if (n > 0) return status < 0 ? status : -EAGAIN;
@@ -315,6 +471,7 @@ static unsigned reap_ring(struct uring_backend *self, struct rf_result *results,
 /* Completions may be held back until the owner enters the kernel (deferred task work), or because
  * the ring was full. */
 static bool more_in_kernel(const struct uring_backend *self) {
+  if (self->iopoll) return true;
   unsigned flags = __atomic_load_n(self->ring.sq.kflags, __ATOMIC_ACQUIRE);
   return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
@@ -339,7 +496,7 @@ static void empty_eventfd(struct uring_backend *self) {
 
 static unsigned uring_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
   struct uring_backend *self = uring_of(backend);
-  if (self->disabled) return 0;
+  if (!self->started) return 0;
   if (self->eventfd >= 0) empty_eventfd(self);
   unsigned n = reap_ring(self, results, max);
   if (n == max || self->eventfd >= 0 || !more_in_kernel(self)) return n;
@@ -360,13 +517,15 @@ static int cancel_answer(struct uring_backend *self, uint64_t data) {
 static int uring_cancel(struct rf_backend *backend, struct rf_request *request) {
   struct uring_backend *self = uring_of(backend);
   uint64_t data = DATA_CANCEL + 4 * (uint64_t)++self->cancels;
+  if (self->iopoll) return -EALREADY; /* polled I/O cannot be stopped */
   unsigned before = consumed_to(self);
   struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+  if (sqe == NULL) return -EAGAIN;
   io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)request, 0);
   sqe->user_data = data;
   self->base.syscalls += 2;
   int status = io_uring_submit(&self->ring);
-  if (consumed_to(self) == before) {
+  if (!submitted_since(self, before)) {
     take_back(self, before);
     return status < 0 ? status : -EAGAIN;
   }
@@ -392,7 +551,8 @@ static int make_eventfd(struct uring_backend *self) {
 static int uring_pollable(struct rf_backend *backend) {
   struct uring_backend *self = uring_of(backend);
   if (self->eventfd >= 0) return self->eventfd;
-  int status = enable(self);
+  if (self->iopoll) return -EOPNOTSUPP; /* nothing comes by itself that could wake anybody */
+  int status = start(self);
   if (status == 0) status = make_eventfd(self);
   if (status == 0) return self->eventfd;
   return self->ring.flags & IORING_SETUP_DEFER_TASKRUN ? status : self->ring.ring_fd;
@@ -401,17 +561,37 @@ static int uring_pollable(struct rf_backend *backend) {
 static int uring_watch(struct rf_backend *backend, int fd) {
   struct uring_backend *self = uring_of(backend);
   if (self->watching) return 0;
-  int status = enable(self);
+  if (self->iopoll) return -EOPNOTSUPP;
+  int status = start(self);
   if (status != 0) return status;
   unsigned before = consumed_to(self);
   struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+  if (sqe == NULL) return -EAGAIN;
   io_uring_prep_poll_add(sqe, fd, POLLIN);
   sqe->user_data = DATA_WATCH;
   self->base.syscalls++;
   status = io_uring_submit(&self->ring);
-  self->watching = consumed_to(self) != before;
+  self->watching = submitted_since(self, before);
   if (!self->watching) take_back(self, before);
   return self->watching ? 0 : status < 0 ? status : -EAGAIN;
+}
+
+static int uring_register_file(struct rf_backend *backend, unsigned slot, int fd) {
+  struct uring_backend *self = uring_of(backend);
+  self->base.syscalls++;
+  int status = io_uring_register_files_update(&self->ring, slot, &fd, 1);
+  return status < 0 ? status : 0;
+}
+
+static int uring_register_memory(struct rf_backend *backend, unsigned slot, void *base,
+                                 size_t size) {
+  struct uring_backend *self = uring_of(backend);
+  struct iovec piece = {base, size};
+  __u64 no_tag = 0;
+  if (size > MEMORY_MOST) return -E2BIG;
+  self->base.syscalls++;
+  int status = io_uring_register_buffers_update_tag(&self->ring, slot, &piece, &no_tag, 1);
+  return status < 0 ? status : 0;
 }
 
 const struct rf_backend_ops rf_uring_backend = {
@@ -425,4 +605,6 @@ const struct rf_backend_ops rf_uring_backend = {
     .cancel = uring_cancel,
     .pollable = uring_pollable,
     .watch = uring_watch,
+    .register_file = uring_register_file,
+    .register_memory = uring_register_memory,
 };

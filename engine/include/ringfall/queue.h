@@ -35,6 +35,17 @@ struct rf_queue;
 #define RF_DEPTH_MAX 65536u
 #define RF_FOREVER   INT64_C(-1) /* as timeout_ns: no limit */
 
+/* May a call of this queue wait for a device or a lock on behalf of an op?  Matters only where the
+ * engine's choice of a backend is AUTO; another choice sends every op to that backend. */
+enum rf_policy {
+  /* No: what the backend could only do on this thread goes to workers. */
+  RF_POLICY_NEVER_BLOCK = 0,
+  /* Yes, for transfers of up to 64 KiB: where handing an op to another thread costs more than the
+   * op (memory file systems, buffered writes to most others), the plain system call is made on this
+   * one. */
+  RF_POLICY_MAY_BLOCK = 1,
+};
+
 /* Always begin with rf_queue_options_init(). */
 struct rf_queue_options {
   uint32_t size;  /* sizeof(struct rf_queue_options), set by _init */
@@ -42,6 +53,22 @@ struct rf_queue_options {
   unsigned batch; /* ops collected before they are handed over; default 32; at most depth counts */
   unsigned workers; /* threads this queue may start, when it needs any: 1 to 1024; default 16 */
   bool latency;     /* keep the histogram of rf_queue_latency; default false */
+  enum rf_policy policy; /* default NEVER_BLOCK */
+  /*
+   * Register with the ring, where there is one: its own descriptor; files, after a few ops each;
+   * and the engine's arenas.  Saves the kernel about a tenth of the work of a small op.  Default
+   * true. What the kernel refuses (RLIMIT_MEMLOCK counts arenas) goes unregistered.  A registered
+   * file or arena that is closed by another thread than the queue's is let go by the kernel at the
+   * queue's next call, or when it is closed.
+   */
+  bool registered;
+  /* The rest is for io_uring only; other backends have nothing of the kind. */
+  bool restricted; /* allow the ring the ops it needs and no others; default false */
+  /* Poll the device instead of waiting for its interrupt.  For direct I/O on devices with queues
+   * for polling (nvme.poll_queues); other ops run on workers.  No rf_queue_fd.  Default false. */
+  bool iopoll;
+  /* Let a thread of the kernel submit; asleep after so many ms without work.  0 (default): none. */
+  unsigned sqpoll_idle_ms;
 };
 void rf_queue_options_init(struct rf_queue_options *options);
 

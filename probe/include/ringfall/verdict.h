@@ -69,7 +69,7 @@ const char *rf_cause_name(enum rf_cause cause); /* "seccomp", "memlock", ...  St
  */
 struct rf_verdict {
   enum rf_backend_id backend;
-  bool tried; /* false only after rf_probe_options.first_only */
+  bool tried; /* false only after rf_probe_options.first_only or skip */
   bool usable;
   enum rf_stage stage;
   const char *syscall; /* static string, "" when error == 0 */
@@ -149,6 +149,7 @@ struct rf_probe_options {
   /* Stop at the first backend that is usable: the verdicts after it say `tried` = false.  Closing a
    * libaio context alone takes the kernel 10 to 50 ms, everything else together 1 to 3. */
   bool first_only;
+  uint32_t skip; /* bit mask of enum rf_backend_id: do not try these */
   /*
    * Try each backend in a forked child: a seccomp filter may kill the caller of a system call (its
    * action KILL) rather than refuse it.  The verdict is then `seccomp`, with EPERM standing for the
