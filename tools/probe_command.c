@@ -104,15 +104,12 @@ static enum tool_exit report(const struct options *options, struct probe_finding
   return status;
 }
 
-/* No engine would open (the line that says so is out already): report on the host all the same. */
-static enum tool_exit report_without(const struct options *options, const struct engine_log *log,
-                                     struct probe_findings *findings, enum tool_exit status) {
+/* An engine tries only what it needs for its choice; this is to show everything. */
+static enum tool_exit probe_all(const struct options *options, struct probe_findings *findings) {
   const struct rf_probe_options probe = {.directory = options->directory};
   const int error = rf_probe_host(&probe, &findings->host);
-  if (error != 0)
-    return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s", strerror(-error));
-  findings->explanation = log->message;
-  return report(options, *findings, status);
+  if (error == 0) return TOOL_OK;
+  return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s", strerror(-error));
 }
 
 enum tool_exit probe_command(int argc, char **argv) {
@@ -129,11 +126,16 @@ enum tool_exit probe_command(int argc, char **argv) {
   struct rf_engine *engine;
   struct engine_log log;
   status = backend_choice_open(command, &choice, options.directory, 0, &log, &engine);
-  if (status != TOOL_OK) return report_without(&options, &log, &findings, status);
-  findings.host = *rf_engine_host(engine);
+  const enum tool_exit probed = probe_all(&options, &findings);
+  if (status !=
+      TOOL_OK) { /* the line that says so is out already: report on the host all the same */
+    findings.explanation = log.message;
+    return probed != TOOL_OK ? probed : report(&options, findings, status);
+  }
+  findings.host.selected = rf_engine_host(engine)->selected;
   findings.chosen = true;
   findings.explanation = rf_engine_explanation(engine);
-  status = report(&options, findings, TOOL_OK);
+  status = probed != TOOL_OK ? probed : report(&options, findings, TOOL_OK);
   rf_engine_close(engine);
   return status;
 }

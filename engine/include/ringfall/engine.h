@@ -52,9 +52,6 @@ struct rf_engine_options {
   /* Let a forked child try each backend first, for hosts whose seccomp filter kills instead of
    * answering.  Default false. */
   bool probe_in_child;
-  /* Probe every backend, also when the choice is made: for programs that show the verdicts.  The
-   * default, false, leaves the verdicts that did not matter with tried == false. */
-  bool probe_all;
   unsigned depth;       /* the depth that the probe asks the backends for; 0 (default): 128 */
   rf_log_function *log; /* default NULL: messages are dropped */
   void *log_context;
@@ -75,8 +72,9 @@ int rf_engine_open(struct rf_engine **engine, const struct rf_engine_options *op
  * forked child it frees the child's copy whatever is open.  NULL is fine. */
 int rf_engine_close(struct rf_engine *engine);
 
-/* What the probe found when the engine was opened (see probe_all).  `selected` is what this engine
- * chose, which is not always what `auto` would have.  Valid until the engine is closed. */
+/* What the probe found when the engine was opened.  `selected` is what this engine chose, which is
+ * not always what `auto` would have; backends that did not matter for that were not tried (verdict
+ * `tried` is false): rf_probe_host() tries them all.  Valid until the engine is closed. */
 const struct rf_host *rf_engine_host(const struct rf_engine *engine);
 
 /* One sentence: which backend was chosen, at whose wish, and why not a better one.  Valid until the
