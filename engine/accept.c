@@ -78,6 +78,11 @@ static uint8_t request_flags(const struct rf_op *op) {
   return (uint8_t)flags;
 }
 
+static bool is_special(const struct rf_op *op) {
+  return op->flags & (RF_OP_DSYNC | RF_OP_NOWAIT | RF_OP_HIPRI) || op->ioprio != 0 ||
+         op->file->info.stream;
+}
+
 /* The parts of the request that stay the same through all continuations. */
 static void set_request(struct rf_slot *slot, const struct rf_op *op) {
   struct rf_request *request = &slot->request;
@@ -86,43 +91,51 @@ static void set_request(struct rf_slot *slot, const struct rf_op *op) {
   request->fd = -1;
   if (op->file == NULL) return;
   request->fd = op->file->fd;
-  request->flags = request_flags(op);
-  request->ioprio = op->ioprio;
+  if (is_special(op)) {
+    request->flags = request_flags(op);
+    request->ioprio = op->ioprio;
+  }
+  if (op->kind < RF_OP_FALLOCATE) return;
   request->mode = op->mode;
   if (op->kind != RF_OP_DISCARD) return;
   request->mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   if (op->file->info.block_device) request->kind = RF_REQUEST_BLOCK_DISCARD;
 }
 
-static void use_registered(struct rf_queue *queue, struct rf_slot *slot) {
-  struct rf_request *request = &slot->request;
-  rf_registry_use(queue, request, slot->op.file);
-  if (request->kind == RF_REQUEST_READ || request->kind == RF_REQUEST_WRITE)
-    rf_registry_use_memory(queue, request, slot->op.buf, slot->total);
+/* Why an op cannot go to the main lane; RF_FALLBACK_REASONS: it can.  A write past RLIMIT_FSIZE
+ * raises SIGXFSZ in the thread that makes the call, and both kernel interfaces may make it in ours;
+ * workers have the signal blocked. */
+static enum rf_fallback_reason obstacle(const struct rf_queue *queue, const struct rf_slot *slot) {
+  const struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
+  uint32_t missing = slot->request.flags & ~main->backend->flags;
+  if (main->id == RF_BACKEND_THREADS) return RF_FALLBACK_REASONS;
+  if (main->dead) return RF_FALLBACK_DEAD;
+  if (missing & RF_REQUEST_STREAM) return RF_FALLBACK_STREAM;
+  if (missing != 0 || !(main->backend->kinds & 1u << slot->request.kind))
+    return RF_FALLBACK_NOT_OFFERED;
+  if (queue->fsize_limited && is_write(&slot->op) &&
+      (slot->op.file->append || slot->op.offset + slot->total > queue->fsize_limit))
+    return RF_FALLBACK_FSIZE;
+  return RF_FALLBACK_REASONS;
 }
 
-/* Where an op goes.  A write past RLIMIT_FSIZE raises SIGXFSZ in the thread that makes the call,
- * and both kernel interfaces may make it in ours; workers have the signal blocked. */
+/* Where an op goes, and as what. */
 static void route(struct rf_queue *queue, struct rf_slot *slot) {
-  const struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
   struct rf_request *request = &slot->request;
-  uint32_t missing = request->flags & ~main->backend->flags;
-  bool routed = queue->routed && request->flags == 0 && is_transfer(&slot->op);
-  if (main->id == RF_BACKEND_THREADS) {
-    if (routed && !queue->fsize_limited) rf_route(queue, slot, is_write(&slot->op));
-  } else if (main->dead)
-    rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
-  else if (missing & RF_REQUEST_STREAM)
-    rf_fall_back(queue, slot, RF_FALLBACK_STREAM);
-  else if (missing != 0 || !(main->backend->kinds & 1u << request->kind))
-    rf_fall_back(queue, slot, RF_FALLBACK_NOT_OFFERED);
-  else if (queue->fsize_limited && is_write(&slot->op) &&
-           (slot->op.file->append || slot->op.offset + slot->total > queue->fsize_limit))
-    rf_fall_back(queue, slot, RF_FALLBACK_FSIZE);
-  else if (slot->op.file != NULL) {
-    if (routed) rf_route(queue, slot, is_write(&slot->op));
-    if (!(slot->flags & RF_SLOT_ON_THREADS)) use_registered(queue, slot);
+  bool plain = request->flags == 0;
+  if (!plain || !(queue->straight & 1u << request->kind)) {
+    enum rf_fallback_reason reason = obstacle(queue, slot);
+    if (reason != RF_FALLBACK_REASONS) {
+      rf_fall_back(queue, slot, reason);
+      return;
+    }
   }
+  if (!is_transfer(&slot->op)) return;
+  if (queue->routed && plain && !queue->fsize_limited) rf_route(queue, slot, is_write(&slot->op));
+  if (slot->flags & RF_SLOT_ON_THREADS || !queue->registers) return;
+  rf_registry_use_file(queue, request, slot->op.file);
+  if (request->kind <= RF_REQUEST_WRITE)
+    rf_registry_use_memory(queue, request, slot->op.buf, slot->total);
 }
 
 /* True if the op has to wait for, or has been ended by, the one before it. */

@@ -108,13 +108,10 @@ static void done(struct rf_queue *queue, struct rf_slot *slot, int status) {
   rf_list_push(queue, &queue->done, index);
 }
 
-/* Ends an op that is nowhere, and with it, when it failed, all that are linked to it. */
-void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status) {
-  for (;;) {
-    uint32_t next = slot->link_next;
-    done(queue, slot, status);
-    if (next == RF_NONE) return;
-    slot = &queue->slots[next];
+/* What waited for an op may begin, or has failed with it. */
+static void follow(struct rf_queue *queue, uint32_t next, int status) {
+  while (next != RF_NONE) {
+    struct rf_slot *slot = &queue->slots[next];
     slot->link_prev = RF_NONE;
     if (status == 0) {
       rf_pend(queue, slot);
@@ -122,7 +119,16 @@ void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status) {
     }
     RF_COUNT(queue, cancelled, 1);
     status = -ECANCELED;
+    next = slot->link_next;
+    done(queue, slot, status);
   }
+}
+
+/* Ends an op that is nowhere, and with it, when it failed, all that are linked to it. */
+void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  uint32_t next = slot->link_next;
+  done(queue, slot, status);
+  if (next != RF_NONE) follow(queue, next, status);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -203,12 +209,9 @@ static void answer_moved(struct rf_queue *queue, struct rf_slot *slot, int64_t m
   }
 }
 
-void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
+void rf_answer_other(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
   if (slot->request.flags & RF_REQUEST_HERE && res >= 0) rf_route_succeeded(slot);
-  if (res >= 0 && slot->done + (uint64_t)res == slot->total) { /* as nearly always */
-    slot->done = slot->total;
-    rf_finish(queue, slot, 0);
-  } else if (res < 0)
+  if (res < 0)
     answer_error(queue, slot, (int)res);
   else if (is_transfer(slot))
     answer_moved(queue, slot, res);

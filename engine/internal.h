@@ -141,6 +141,8 @@ struct rf_queue {
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
   bool routed;             /* engine->routed */
+  bool registers;          /* the main lane's backend has places for files or memory */
+  uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
   bool has_last;           /* an op was accepted before */
   int32_t last_status;     /* of the op accepted last, once it is done (last == RF_NONE) */
   uint32_t last;           /* the op accepted last, until it is done */
@@ -268,7 +270,6 @@ static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct 
 unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count);
 
 /* answer.c */
-void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res);
 void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status);
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason);
 bool rf_is_not_now(int status); /* EINTR, EAGAIN, EBUSY, ENOMEM */
@@ -285,6 +286,18 @@ static inline void rf_pend_on(struct rf_queue *queue, struct rf_slot *slot, unsi
   slot->state = RF_SLOT_PENDING;
   slot->lane = (uint8_t)lane;
   rf_list_push(queue, &queue->lanes[lane].pending, rf_slot_index(queue, slot));
+}
+
+/* What an answer that is not simply all there means. */
+void rf_answer_other(struct rf_queue *queue, struct rf_slot *slot, int64_t res);
+static inline void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
+  bool all = res >= 0 && slot->done + (uint64_t)res == slot->total;
+  if (!all || slot->request.flags & RF_REQUEST_HERE) {
+    rf_answer_other(queue, slot, res);
+    return;
+  }
+  slot->done = slot->total;
+  rf_finish(queue, slot, 0);
 }
 
 /* Takes an op that is not in flight and not done out of where it is. */
@@ -324,10 +337,26 @@ static inline bool rf_registry_changed(const struct rf_queue *queue) {
          queue->registered.seen;
 }
 /* For a request that goes to the main lane. */
-void rf_registry_use(struct rf_queue *queue, struct rf_request *request,
-                     const struct rf_file *file);
-void rf_registry_use_memory(struct rf_queue *queue, struct rf_request *request, const char *buf,
-                            uint64_t len);
+bool rf_registry_try_file(struct rf_queue *queue, const struct rf_file *file);
+static inline void rf_registry_use_file(struct rf_queue *queue, struct rf_request *request,
+                                        const struct rf_file *file) {
+  if (file->place == RF_NONE) return;
+  if (queue->registered.files[file->place] != file->serial && !rf_registry_try_file(queue, file))
+    return;
+  request->flags |= RF_REQUEST_FIXED_FILE;
+  request->file_slot = (uint16_t)file->place;
+}
+static inline void rf_registry_use_memory(struct rf_queue *queue, struct rf_request *request,
+                                          const char *buf, uint64_t len) {
+  for (unsigned i = 0; i < queue->registered.piece_count; i++) {
+    const struct rf_piece *piece = &queue->registered.pieces[i];
+    if (buf < piece->base || len > piece->size || (size_t)(buf - piece->base) > piece->size - len)
+      continue;
+    request->flags |= RF_REQUEST_FIXED_MEMORY;
+    request->memory_slot = (uint16_t)i;
+    return;
+  }
+}
 
 /* timer.c */
 void rf_timer_set(struct rf_queue *queue, struct rf_slot *slot, uint64_t when_ns);

@@ -48,6 +48,9 @@ int rf_lanes_open(struct rf_queue *queue) {
   int status = open_main(queue);
   if (status != 0) return queue->engine->required && status != -ENOMEM ? -ENOTSUP : status;
   RF_COUNT(queue, generation, 1);
+  const struct rf_backend *main = queue->lanes[RF_LANE_MAIN].backend;
+  queue->registers = main->file_slots > 0 || main->memory_slots > 0;
+  if (!queue->fsize_limited) queue->straight = main->kinds;
   if (queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS) return 0;
   status = open_lane(queue, threads, RF_BACKEND_THREADS);
   if (status == 0) threads->watchable = threads->backend->ops->pollable(threads->backend) >= 0;
@@ -80,6 +83,7 @@ static void move_pending(struct rf_queue *queue, struct rf_lane *lane,
 
 static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
   lane->dead = true;
+  if (lane == &queue->lanes[RF_LANE_MAIN]) queue->straight = 0;
   RF_COUNT(queue, deaths, 1);
   RF_COUNT(queue, generation, 1);
   rf_log(queue->engine, RF_LOG_ERROR,

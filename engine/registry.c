@@ -136,36 +136,14 @@ void rf_registry_remove_memory(struct rf_engine *engine, const char *base, size_
 /* ---- the queue's side ------------------------------------------------------------------------ */
 
 /* Registers it when it has been used often enough.  A refusal is not asked for again. */
-static bool file_is_registered(struct rf_queue *queue, const struct rf_file *file) {
+bool rf_registry_try_file(struct rf_queue *queue, const struct rf_file *file) {
   struct rf_registered *registered = &queue->registered;
   struct rf_backend *backend = queue->lanes[RF_LANE_MAIN].backend;
   uint32_t place = file->place;
-  if (place == RF_NONE || backend->file_slots < RF_FILE_PLACES) return false;
-  if (registered->files[place] == file->serial) return true;
+  if (backend->file_slots < RF_FILE_PLACES) return false;
   if (registered->uses[place] > USES_BEFORE || ++registered->uses[place] <= USES_BEFORE)
     return false;
   if (backend->ops->register_file(backend, place, file->fd) != 0) return false;
   registered->files[place] = file->serial;
   return true;
-}
-
-void rf_registry_use(struct rf_queue *queue, struct rf_request *request,
-                     const struct rf_file *file) {
-  if (request->kind == RF_REQUEST_FALLOCATE) return;
-  if (file_is_registered(queue, file)) {
-    request->flags |= RF_REQUEST_FIXED_FILE;
-    request->file_slot = (uint16_t)file->place;
-  }
-}
-
-void rf_registry_use_memory(struct rf_queue *queue, struct rf_request *request, const char *buf,
-                            uint64_t len) {
-  for (unsigned i = 0; i < queue->registered.piece_count; i++) {
-    const struct rf_piece *piece = &queue->registered.pieces[i];
-    if (buf < piece->base || len > piece->size || (size_t)(buf - piece->base) > piece->size - len)
-      continue;
-    request->flags |= RF_REQUEST_FIXED_MEMORY;
-    request->memory_slot = (uint16_t)i;
-    return;
-  }
 }

@@ -265,15 +265,6 @@ static unsigned ring_count(const struct libaio_backend *self) {
   return tail >= head ? tail - head : tail + self->ring->nr - head;
 }
 
-static bool ring_pop(struct libaio_backend *self, struct io_event *event) {
-  if (ring_count(self) == 0) return false;
-  unsigned head = self->ring->head;
-  *event = self->ring->events[head];
-  head = head + 1 == self->ring->nr ? 0 : head + 1;
-  __atomic_store_n(&self->ring->head, head, __ATOMIC_RELEASE);
-  return true;
-}
-
 /* Fetches into the empty buffer.  0 or -errno; nothing there, a time-out and a signal are 0. */
 static int fetch(struct libaio_backend *self, unsigned min, struct timespec *timeout) {
   if (min > self->events_max) min = self->events_max;
@@ -302,41 +293,62 @@ static int libaio_submit(struct rf_backend *backend, struct rf_request *const *r
   return n > 0 ? taken : status;
 }
 
-/* One answer, from the three places where they can be. */
-static bool next_event(struct libaio_backend *self, struct rf_result *result) {
-  struct io_event event;
-  if (self->refused != NULL) {
-    result->request = self->refused;
-    result->res = self->refused->own.listed.res;
+static unsigned reap_refused(struct libaio_backend *self, struct rf_result *results, unsigned max) {
+  unsigned n = 0;
+  for (; n < max && self->refused != NULL; n++) {
+    results[n].request = self->refused;
+    results[n].res = self->refused->own.listed.res;
     self->refused = self->refused->own.listed.next;
-    self->refused_count--;
-    return true;
   }
-  for (;;) {
-    if (self->first != self->last)
-      event = self->events[self->first++];
-    else if (!ring_pop(self, &event))
-      return false;
-    if (event.obj != &self->watch) break;
+  self->refused_count -= n;
+  return n;
+}
+
+/* True if it is the answer to a request. */
+static bool read_event(struct libaio_backend *self, const struct io_event *event,
+                       struct rf_result *result) {
+  if (event->obj == &self->watch) {
     self->watching = false;
+    return false;
   }
-  result->request = event.data;
-  result->res = (int64_t)(long)event.res; /* io_event.res is unsigned */
+  result->request = event->data;
+  result->res = (int64_t)(long)event->res; /* io_event.res is unsigned */
   return true;
+}
+
+static unsigned reap_fetched(struct libaio_backend *self, struct rf_result *results, unsigned max) {
+  unsigned n = 0;
+  while (n < max && self->first != self->last)
+    n += read_event(self, &self->events[self->first++], &results[n]);
+  return n;
+}
+
+static unsigned reap_ring(struct libaio_backend *self, struct rf_result *results, unsigned max) {
+  struct completion_ring *ring = self->ring;
+  if (ring == NULL) return 0;
+  unsigned tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+  unsigned head = ring->head, n = 0;
+  if (head == tail) return 0;
+  while (n < max && head != tail) {
+    n += read_event(self, &ring->events[head], &results[n]);
+    if (++head == ring->nr) head = 0;
+  }
+  __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+  return n;
 }
 
 static unsigned libaio_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
   struct libaio_backend *self = libaio_of(backend);
   struct timespec now = {0, 0};
-  unsigned n = 0;
   if (self->eventfd >= 0) {
     uint64_t count; /* before looking, so that what comes later makes it readable again */
     (void)!read(self->eventfd, &count, sizeof(count));
     self->base.syscalls++;
   }
   if (self->ring == NULL && self->first == self->last) (void)fetch(self, 0, &now);
-  while (n < max && next_event(self, &results[n])) n++;
-  return n;
+  unsigned n = reap_refused(self, results, max);
+  n += reap_fetched(self, results + n, max - n);
+  return n + reap_ring(self, results + n, max - n);
 }
 
 /* -EINPROGRESS: stopped, and the event comes through the ring.  The kernel can stop polls but, so

@@ -66,7 +66,8 @@ void Report(benchmark::State &state, unsigned batch) {
       benchmark::Counter(ios / 1e9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
-// ---- by hand -------------------------------------------------------------------------------------
+// ---- by hand
+// -------------------------------------------------------------------------------------
 
 constexpr unsigned kRingFlags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL;
@@ -118,7 +119,7 @@ private:
     io_uring_submit_and_wait(&ring_, batch_);
     io_uring_cqe *cqe;
     unsigned head, n = 0;
-    io_uring_for_each_cqe(&ring_, head, cqe) {
+    io_uring_for_each_cqe (&ring_, head, cqe) {
       if (cqe->res != expected) Die("a completion", cqe->res);
       seen_ += cqe->user_data;
       n++;
@@ -179,7 +180,8 @@ void RawLibaioRead(benchmark::State &state, bool batched) {
   Report(state, batch);
 }
 
-// ---- through a queue -----------------------------------------------------------------------------
+// ---- through a queue
+// -----------------------------------------------------------------------------
 
 struct Setup {
   rf_choice choice = RF_CHOICE_REQUIRE;
@@ -277,6 +279,42 @@ void QueueRead(benchmark::State &state, Setup setup) {
   Report(state, batch);
 }
 
+// ---- opening
+// -------------------------------------------------------------------------------------
+
+void EngineOpen(benchmark::State &state) {
+  for (auto _ : state) {
+    rf_engine *engine = nullptr;
+    if (rf_engine_open(&engine, nullptr) != 0) Die("rf_engine_open", EIO);
+    state.PauseTiming();
+    rf_engine_close(engine);
+    state.ResumeTiming();
+  }
+}
+
+void ProbeHost(benchmark::State &state) {
+  rf_host host;
+  for (auto _ : state)
+    if (rf_probe_host(nullptr, &host) != 0) Die("rf_probe_host", EIO);
+}
+
+void QueueOpen(benchmark::State &state, rf_backend_id backend) {
+  rf_engine_options options;
+  rf_engine_options_init(&options);
+  options.choice = RF_CHOICE_REQUIRE;
+  options.backend = backend;
+  rf_engine *engine = nullptr;
+  if (rf_engine_open(&engine, &options) != 0) Die("rf_engine_open", EIO);
+  for (auto _ : state) {
+    rf_queue *queue = nullptr;
+    if (rf_queue_open(engine, nullptr, &queue) != 0) Die("rf_queue_open", EIO);
+    state.PauseTiming();
+    rf_queue_close(queue);
+    state.ResumeTiming();
+  }
+  rf_engine_close(engine);
+}
+
 void Pread(benchmark::State &state) {
   std::vector<char> buffer(kBlock);
   Offsets offsets;
@@ -302,6 +340,11 @@ BENCHMARK_CAPTURE(RawLibaioRead, batched, true)->Arg(32)->Arg(1)->UseRealTime();
 BENCHMARK_CAPTURE(QueueRead, libaio, kLibaio)->Arg(32)->Arg(1)->UseRealTime();
 BENCHMARK_CAPTURE(RawLibaioRead, one_by_one, false)->Arg(32)->UseRealTime();
 BENCHMARK(Pread)->UseRealTime();
+BENCHMARK(EngineOpen)->UseRealTime();
+BENCHMARK(ProbeHost)->UseRealTime();
+BENCHMARK_CAPTURE(QueueOpen, uring, RF_BACKEND_IO_URING)->UseRealTime();
+BENCHMARK_CAPTURE(QueueOpen, libaio, RF_BACKEND_LIBAIO)->UseRealTime();
+BENCHMARK_CAPTURE(QueueOpen, threads, RF_BACKEND_THREADS)->UseRealTime();
 
 } // namespace
 
