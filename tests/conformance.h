@@ -48,7 +48,7 @@ constexpr bool kThreadSanitizer = false;
 #endif
 
 constexpr int64_t kMilliseconds = 1000000;
-constexpr int64_t kPatience = 30000 * kMilliseconds; // far more than anything here takes
+constexpr int64_t kPatience = 120000 * kMilliseconds; // far more than anything here takes
 
 inline std::vector<Case> AllCases() {
   std::vector<Case> cases;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where storage ends: RLIMIT_FSIZE, a full file system, the end of a device, a device that fails.
 // Mounts and loop devices are made in children, by root; a test that cannot says what is missing.
-#include <linux/loop.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
 #include "tests/conformance.h"
+#include "tests/loop_device.h"
 
 namespace conformance {
 namespace {
@@ -86,49 +86,10 @@ TEST_P(Conformance, AWriteThatFillsTheFileSystemTellsBytesAndEnospc) {
 
 // ---- block devices (rows 34 and 35) ------------------------------------------------------------
 
-// A loop device over a file; "" and what is missing if there can be none.
-class Loop {
-public:
-  explicit Loop(const std::string &backing) {
-    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    if (control < 0) {
-      missing_ = "root and /dev/loop-control, to make a loop device";
-      return;
-    }
-    int file = open(backing.c_str(), O_RDWR | O_CLOEXEC);
-    for (int attempt = 0; attempt < 16 && device_ < 0; attempt++) { // others look for one, too
-      int number = ioctl(control, LOOP_CTL_GET_FREE);
-      path_ = "/dev/loop" + std::to_string(number);
-      int fd = number < 0 ? -1 : open(path_.c_str(), O_RDWR | O_CLOEXEC);
-      if (fd < 0) break;
-      if (ioctl(fd, LOOP_SET_FD, file) == 0)
-        device_ = fd;
-      else
-        close(fd);
-    }
-    close(file);
-    close(control);
-    if (device_ < 0) missing_ = "a loop device that is free";
-  }
-  Loop(const Loop &) = delete;
-  Loop &operator=(const Loop &) = delete;
-  ~Loop() {
-    if (device_ < 0) return;
-    ioctl(device_, LOOP_CLR_FD, 0);
-    close(device_);
-  }
-  const std::string &missing() const { return missing_; }
-  const std::string &path() const { return path_; }
-
-private:
-  std::string missing_, path_;
-  int device_ = -1;
-};
-
 constexpr size_t kDevice = 1 << 20;
 
 TEST_P(Conformance, ReadsAcrossTheEndOfADeviceAreShortAndSucceed) {
-  Loop loop(NewFile(kDevice));
+  loop_device::Loop loop(NewFile(kDevice));
   if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
   rf_file *device = Open(loop.path(), O_RDWR);
   ASSERT_TRUE(rf_file_get_info(device)->block_device);
@@ -149,7 +110,7 @@ TEST_P(Conformance, ReadsAcrossTheEndOfADeviceAreShortAndSucceed) {
 
 TEST_P(Conformance, WritesAcrossTheEndOfADeviceTellBytesAndEnospc) {
   std::string backing = NewFile(kDevice);
-  Loop loop(backing);
+  loop_device::Loop loop(backing);
   if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
   rf_file *device = Open(loop.path(), O_RDWR);
   rf_queue *queue = OpenQueue();
@@ -170,7 +131,7 @@ TEST_P(Conformance, WritesAcrossTheEndOfADeviceTellBytesAndEnospc) {
 
 TEST_P(Conformance, ADeviceThatFailsIsEioAndTheBytesBeforeItAreRight) {
   std::string backing = NewFile(kDevice);
-  Loop loop(backing);
+  loop_device::Loop loop(backing);
   if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
   rf_file *device = Open(loop.path(), O_RDONLY);
   ASSERT_EQ(0, truncate(backing.c_str(), kDevice / 2));
@@ -194,7 +155,7 @@ TEST_P(Conformance, ADeviceThatFailsIsEioAndTheBytesBeforeItAreRight) {
 
 TEST_P(Conformance, DiscardOnADeviceSucceedsOrSaysThatItCannot) {
   std::string backing = NewFile(kDevice);
-  Loop loop(backing);
+  loop_device::Loop loop(backing);
   if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
   rf_file *device = Open(loop.path(), O_RDWR);
   rf_queue *queue = OpenQueue();

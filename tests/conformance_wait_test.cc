@@ -452,6 +452,19 @@ TEST_P(Conformance, DeadlinesComeDueInTheirOrder) {
 
 // ---- the descriptor ----------------------------------------------------------------------------
 
+// With everything reaped the descriptor falls silent.  The kernel hands an answer over before it
+// signals it (aio_complete of its aio.c), so an answer that is found quickly may be followed by its
+// signal: one late awakening an op at most, and reaping, which finds nothing, ends it.
+testing::AssertionResult FallsSilent(rf_queue *queue, int fd, int ops) {
+  for (int late = 0; Readable(fd, 0); late++) {
+    rf_completion done;
+    int got = rf_reap(queue, &done, 1);
+    if (got != 0) return testing::AssertionFailure() << "a reap of nothing answered " << got;
+    if (late == ops) return testing::AssertionFailure() << "still readable after " << late;
+  }
+  return testing::AssertionSuccess();
+}
+
 TEST_P(Conformance, TheDescriptorIsReadableUntilEverythingIsReaped) {
   rf_file *file = Open(NewFile(65536));
   rf_queue *queue = OpenQueue();
@@ -474,7 +487,7 @@ TEST_P(Conformance, TheDescriptorIsReadableUntilEverythingIsReaped) {
       for (int i = 0; i < got; i++) ASSERT_EQ(4096, done[i].bytes);
       reaped += got;
     }
-    ASSERT_FALSE(Readable(fd, 0)) << "round " << round;
+    ASSERT_TRUE(FallsSilent(queue, fd, 16)) << "round " << round;
   }
 }
 
@@ -495,7 +508,7 @@ TEST_P(Conformance, TheDescriptorSeesOpsOnFallbackThreads) {
     }
     ASSERT_EQ(1, got);
     EXPECT_EQ(0, done.status);
-    ASSERT_FALSE(Readable(fd, 0)) << "round " << round;
+    ASSERT_TRUE(FallsSilent(queue, fd, 1)) << "round " << round;
   }
 }
 
@@ -541,7 +554,7 @@ TEST_P(Conformance, TheDescriptorWakesForEveryStepOfAChain) {
     EXPECT_EQ(expected++, done.user_data);
     EXPECT_EQ(0, done.status);
   }
-  EXPECT_FALSE(Readable(fd, 0));
+  EXPECT_TRUE(FallsSilent(queue, fd, 12));
 }
 
 TEST_P(Conformance, TheDescriptorBecomesReadableForADeadline) {

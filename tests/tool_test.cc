@@ -12,6 +12,7 @@
 #include <memory>
 #include <ostream>
 
+#include "loop_device.h"
 #include "raw_host.h"
 #include "tool_process.h"
 
@@ -815,18 +816,14 @@ class Device : public testing::Test {
 protected:
   void SetUp() override {
     ASSERT_TRUE(WriteFile(image_, RandomBytes(8 * kMiB)));
-    const Result made =
-        Process({"--find", "--show", "--sector-size", "4096", image_}, World(), "losetup").Wait();
-    if (made.exit_code != 0)
-      GTEST_SKIP() << "needs losetup and the privilege to make a loop device: " << made.err;
-    device_ = made.out.substr(0, made.out.find('\n'));
-  }
-  void TearDown() override {
-    if (!device_.empty()) Process({"--detach", device_}, World(), "losetup").Wait();
+    loop_ = std::make_unique<loop_device::Loop>(image_, 4096);
+    if (!loop_->missing().empty()) GTEST_SKIP() << "needs " << loop_->missing();
+    device_ = loop_->path();
   }
 
   const Directory directory_;
   const std::string image_ = directory_ / "image";
+  std::unique_ptr<loop_device::Loop> loop_;
   std::string device_;
 };
 

@@ -58,6 +58,7 @@ struct run {
   uint64_t *busy; /* a bit a block: an op is in flight on it; NULL when there are no writes */
   uint64_t cursor;
   uint64_t random;
+  unsigned mix;  /* of mixed: hundredths of a write that are due */
   bool stopping; /* no more new ops */
 };
 
@@ -124,9 +125,13 @@ static bool choose_block(struct run *run, uint64_t *chosen) {
   return false;
 }
 
+/* The shares are exact in any stretch of ops, however short the run; it begins with a write. */
 static bool choose_write(struct run *run) {
   if (run->options->mode != BENCH_MIXED) return bench_writes(run->options);
-  return pattern_random(&run->random) % 100 >= READS_OF_MIXED;
+  run->mix += 100 - READS_OF_MIXED;
+  if (run->mix < 100) return false;
+  run->mix -= 100;
+  return true;
 }
 
 /* ---- ops ---- */
@@ -358,6 +363,7 @@ static void measure(struct run *run) {
   const unsigned depth = run->options->depth;
   run->min = depth / 4 > 0 ? depth / 4 : 1;
   run->random = run->file->pattern.seed + 1; /* the same blocks for each backend */
+  run->mix = READS_OF_MIXED;
   loop(run);
   rf_queue_counters(run->queue, &result->counters);
   rf_queue_latency(run->queue, &result->latency);
