@@ -137,6 +137,7 @@ static inline void rf_report_refusal(struct rf_backend_report *report, const cha
 /* The flags of a request as preadv2(2) and its like take them. */
 static inline int rf_request_rwf(const struct rf_request *request) {
   int flags = 0;
+  if (!(request->flags & (RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_HIPRI))) return 0;
   if (request->flags & RF_REQUEST_DSYNC) flags |= RWF_DSYNC;
   if (request->flags & RF_REQUEST_NOWAIT) flags |= RWF_NOWAIT;
   if (request->flags & RF_REQUEST_HIPRI) flags |= RWF_HIPRI;

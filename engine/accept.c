@@ -4,6 +4,9 @@
  *
  * Nothing here refuses an op: what is wrong with it becomes its completion, so that every backend
  * answers in the same way and a batch is never cut by one bad op.
+ *
+ * Nearly every op is ordinary: a nop, or a read or write of one buffer without flags.  These take a
+ * short way, which asks once what the long way asks step by step.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -37,6 +40,10 @@ static bool is_transfer(const struct rf_op *op) {
   return kinds[op->kind].is & TRANSFER;
 }
 
+static bool is_vectored(const struct rf_op *op) {
+  return kinds[op->kind].is & VECTORED;
+}
+
 /* The bytes of an array of iovecs, or -errno. */
 static int64_t vector_bytes(const struct rf_op *op) {
   uint64_t total = 0;
@@ -51,7 +58,7 @@ static int64_t vector_bytes(const struct rf_op *op) {
 /* The bytes that an op is to move, or -errno. */
 static int64_t total_of(const struct rf_op *op) {
   if (!is_transfer(op)) return 0;
-  if (kinds[op->kind].is & VECTORED) return vector_bytes(op);
+  if (is_vectored(op)) return vector_bytes(op);
   return op->len > INT64_MAX ? -EINVAL : (int64_t)op->len;
 }
 
@@ -78,22 +85,22 @@ static uint8_t request_flags(const struct rf_op *op) {
   return (uint8_t)flags;
 }
 
-static bool is_special(const struct rf_op *op) {
-  return op->flags & (RF_OP_DSYNC | RF_OP_NOWAIT | RF_OP_HIPRI) || op->ioprio != 0 ||
-         op->file->info.stream;
-}
-
-/* The parts of the request that stay the same through all continuations. */
+/* The request as far as it does not depend on how much is left to be done. */
 static void set_request(struct rf_slot *slot, const struct rf_op *op) {
   struct rf_request *request = &slot->request;
   request->kind = kinds[op->kind].request;
   request->flags = 0;
   request->fd = -1;
-  if (op->file == NULL) return;
+  if (op->kind == RF_OP_NOP) return;
+  request->flags = request_flags(op);
+  request->ioprio = op->ioprio;
   request->fd = op->file->fd;
-  if (is_special(op)) {
-    request->flags = request_flags(op);
-    request->ioprio = op->ioprio;
+  request->buf = op->buf;
+  request->len = op->len;
+  request->offset = op->offset;
+  if (is_vectored(op)) {
+    slot->iov = op->iov;
+    slot->iov_count = op->len;
   }
   if (op->kind < RF_OP_FALLOCATE) return;
   request->mode = op->mode;
@@ -113,10 +120,20 @@ static enum rf_fallback_reason obstacle(const struct rf_queue *queue, const stru
   if (missing & RF_REQUEST_STREAM) return RF_FALLBACK_STREAM;
   if (missing != 0 || !(main->backend->kinds & 1u << slot->request.kind))
     return RF_FALLBACK_NOT_OFFERED;
-  if (queue->fsize_limited && is_write(&slot->op) &&
-      (slot->op.file->append || slot->op.offset + slot->total > queue->fsize_limit))
+  if (queue->fsize_limited && rf_slot_writes(slot) &&
+      (rf_slot_file(slot)->append || slot->request.offset + slot->total > queue->fsize_limit))
     return RF_FALLBACK_FSIZE;
   return RF_FALLBACK_REASONS;
+}
+
+/* What of it is registered with the main lane's backend, if it goes there.  Memory only for direct
+ * I/O, which saves pinning its pages: a copy from or to the page cache gains nothing by it. */
+static inline void use_registered(struct rf_queue *queue, struct rf_slot *slot,
+                                  const struct rf_file *file) {
+  if (!queue->registers || slot->flags & RF_SLOT_ON_THREADS) return;
+  rf_registry_use_file(queue, &slot->request, file);
+  if (file->info.direct && slot->request.kind <= RF_REQUEST_WRITE)
+    rf_registry_use_memory(queue, &slot->request, slot->request.buf, slot->total);
 }
 
 /* Where an op goes, and as what. */
@@ -130,17 +147,15 @@ static void route(struct rf_queue *queue, struct rf_slot *slot) {
       return;
     }
   }
-  if (!is_transfer(&slot->op)) return;
-  if (queue->routed && plain && !queue->fsize_limited) rf_route(queue, slot, is_write(&slot->op));
-  if (slot->flags & RF_SLOT_ON_THREADS || !queue->registers) return;
-  rf_registry_use_file(queue, request, slot->op.file);
-  if (request->kind <= RF_REQUEST_WRITE)
-    rf_registry_use_memory(queue, request, slot->op.buf, slot->total);
+  if (!rf_slot_reads(slot) && !rf_slot_writes(slot)) return;
+  if (plain && !queue->fsize_limited)
+    rf_route(queue, slot, rf_slot_file(slot), rf_slot_writes(slot));
+  use_registered(queue, slot, rf_slot_file(slot));
 }
 
 /* True if the op has to wait for, or has been ended by, the one before it. */
 static bool link_to_last(struct rf_queue *queue, struct rf_slot *slot) {
-  if (!(slot->op.flags & RF_OP_LINK) || !queue->has_last) return false;
+  if (!(slot->op_flags & RF_OP_LINK) || !queue->has_last) return false;
   if (queue->last == RF_NONE) {
     if (queue->last_status == 0) return false;
     RF_COUNT(queue, cancelled, 1);
@@ -153,26 +168,15 @@ static bool link_to_last(struct rf_queue *queue, struct rf_slot *slot) {
   return true;
 }
 
-static struct rf_slot *take_slot(struct rf_queue *queue, const struct rf_op *op) {
-  struct rf_slot *slot = rf_slot_take(queue);
-  /* Field by field: a wider load would stall on the narrower stores that have just made the op. */
-  slot->op.kind = op->kind;
-  slot->op.flags = op->flags;
-  slot->op.file = op->file;
-  slot->op.buf = op->buf;
-  slot->op.len = op->len;
-  slot->op.offset = op->offset;
-  slot->op.user_data = op->user_data;
-  slot->total = slot->done = slot->expected = slot->expires_ns = 0;
-  slot->accepted_ns = queue->now_ns;
+static inline void fill_slot(struct rf_queue *queue, struct rf_slot *slot, const struct rf_op *op) {
+  slot->user_data = op->user_data;
+  slot->done = 0;
   slot->serial = ++queue->serial;
-  slot->link_next = slot->link_prev = RF_NONE;
-  slot->timer_at = RF_NONE;
-  slot->flags = slot->retries = slot->lane = 0;
-  slot->status = 0;
   atomic_store_explicit(&slot->file, op->file, memory_order_relaxed);
-  queue->outstanding++;
-  return slot;
+  slot->link_next = slot->timer_at = RF_NONE;
+  slot->kind = op->kind;
+  slot->flags = slot->retries = slot->lane = 0;
+  if (queue->latency != NULL) slot->accepted_ns = queue->now_ns;
 }
 
 static void set_deadline(struct rf_queue *queue, struct rf_slot *slot, uint64_t after) {
@@ -182,22 +186,83 @@ static void set_deadline(struct rf_queue *queue, struct rf_slot *slot, uint64_t 
   rf_timer_set(queue, slot, slot->expires_ns);
 }
 
-/* As rf_pend(), with less to decide for what nearly every op is. */
-static inline void begin(struct rf_queue *queue, struct rf_slot *slot) {
-  unsigned lane = slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN;
-  if (slot->request.kind > RF_REQUEST_WRITE || queue->lanes[lane].dead) {
-    rf_pend(queue, slot);
-    return;
-  }
-  slot->request.offset = slot->op.offset;
-  rf_prepare_plain(slot, slot->op.buf, slot->total);
-  rf_pend_on(queue, slot, lane);
+/* ---- the short way --------------------------------------------------------------------------- */
+
+_Static_assert((int)RF_OP_NOP == (int)RF_REQUEST_NOP && (int)RF_OP_READ == (int)RF_REQUEST_READ &&
+                   (int)RF_OP_WRITE == (int)RF_REQUEST_WRITE && (int)RF_OP_WRITE == 2,
+               "the ordinary ops are the first, and requests of the same number");
+
+static inline bool is_ordinary(const struct rf_queue *queue, const struct rf_op *op) {
+  if (op->kind > RF_OP_WRITE || (op->flags | op->ioprio) != 0) return false;
+  if ((op->deadline_ns | op->reserved) != 0 || !(queue->straight & 1u << op->kind)) return false;
+  if (op->kind == RF_OP_NOP) return true;
+  return op->file != NULL && !op->file->info.stream && op->offset <= INT64_MAX &&
+         op->len <= INT64_MAX - op->offset;
 }
 
-static void accept_one(struct rf_queue *queue, const struct rf_op *op) {
-  struct rf_slot *slot = take_slot(queue, op);
-  int status = check(op, &slot->total);
+static inline void fill_ordinary(struct rf_queue *queue, struct rf_slot *slot,
+                                 const struct rf_op *op) {
+  struct rf_request *request = &slot->request;
+  fill_slot(queue, slot, op);
+  slot->op_flags = 0;
+  slot->total = 0;
+  slot->state = RF_SLOT_PENDING;
+  request->kind = op->kind;
+  request->flags = 0;
+  request->fd = -1;
+  if (op->kind == RF_OP_NOP) return;
+  slot->total = op->len;
+  request->fd = op->file->fd;
+  request->buf = op->buf;
+  request->len = rf_call_bytes(op->len);
+  request->offset = op->offset;
+  rf_route(queue, slot, op->file, op->kind == RF_OP_WRITE);
+  use_registered(queue, slot, op->file);
+}
+
+/*
+ * Accepts ordinary ops from the start of `ops`: how many.  The slots on the stack of free ones are
+ * linked to each other in the order in which they are taken, which is that of the list of pending
+ * ones: so a run of them goes from one to the other as it is.
+ */
+static unsigned accept_run(struct rf_queue *queue, const struct rf_op *ops, unsigned n) {
+  struct rf_list *pending = &queue->lanes[RF_LANE_MAIN].pending;
+  uint32_t head = queue->free, next = head, tail = RF_NONE;
+  unsigned i = 0, length = 0;
+  for (; i < n && is_ordinary(queue, &ops[i]); i++) {
+    struct rf_slot *slot = &queue->slots[next];
+    uint32_t after = slot->next;
+    fill_ordinary(queue, slot, &ops[i]);
+    if (slot->flags & RF_SLOT_ON_THREADS) {
+      /* Not one of them: it leaves the run. */
+      if (tail == RF_NONE)
+        head = after;
+      else
+        queue->slots[tail].next = after;
+      rf_pend_on(queue, slot, RF_LANE_THREADS);
+    } else {
+      tail = next;
+      length++;
+    }
+    queue->last = next;
+    next = after;
+  }
+  queue->free = next;
+  queue->has_last = queue->has_last || i > 0;
+  if (length > 0) rf_list_join(queue, pending, head, tail, length);
+  return i;
+}
+
+/* ---- the long way ---------------------------------------------------------------------------- */
+
+static void accept_any(struct rf_queue *queue, const struct rf_op *op) {
+  struct rf_slot *slot = &queue->slots[queue->free];
   bool waits = false;
+  queue->free = slot->next;
+  fill_slot(queue, slot, op);
+  slot->op_flags = op->flags;
+  slot->total = 0;
+  int status = check(op, &slot->total);
   if (status == 0) {
     if (op->deadline_ns != 0) set_deadline(queue, slot, op->deadline_ns);
     set_request(slot, op);
@@ -212,15 +277,18 @@ static void accept_one(struct rf_queue *queue, const struct rf_op *op) {
   } else if (status != 0) {
     rf_finish(queue, slot, status);
   } else if (!waits) {
-    begin(queue, slot);
+    rf_pend(queue, slot);
   }
 }
 
 unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count) {
   unsigned n = count < queue->free_count ? count : queue->free_count;
-  queue->now_ns = queue->latency != NULL && n > 0 ? rf_now_ns() : 0;
-  for (unsigned i = 0; i < n; i++) accept_one(queue, &ops[i]);
-  queue->now_ns = 0;
+  if (n > 0) rf_clock_start(queue);
+  queue->free_count -= n;
+  queue->outstanding += n;
+  for (unsigned i = accept_run(queue, ops, n); i < n; i += accept_run(queue, ops + i, n - i))
+    accept_any(queue, &ops[i++]);
+  rf_clock_stop(queue);
   RF_COUNT(queue, accepted, n);
   if (n < count) RF_COUNT(queue, refused, count - n);
   return n;

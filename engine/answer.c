@@ -8,12 +8,8 @@
 
 #include "engine/internal.h"
 
-static bool is_read(const struct rf_slot *slot) {
-  return slot->op.kind == RF_OP_READ || slot->op.kind == RF_OP_READV;
-}
-
-static bool is_transfer(const struct rf_slot *slot) {
-  return is_read(slot) || slot->op.kind == RF_OP_WRITE || slot->op.kind == RF_OP_WRITEV;
+static bool is_vectored(const struct rf_slot *slot) {
+  return slot->kind == RF_OP_READV || slot->kind == RF_OP_WRITEV;
 }
 
 bool rf_is_not_now(int status) {
@@ -25,13 +21,14 @@ bool rf_is_not_now(int status) {
 /* From the middle of an iovec the rest of that one goes as a plain transfer: the caller's array is
  * neither changed nor copied.  From the start of one, as many as one call takes. */
 static void prepare_vector(struct rf_slot *slot) {
-  const struct iovec *iov = slot->op.iov;
-  uint64_t count = slot->op.len, skip = slot->done, i = 0;
-  bool read = slot->op.kind == RF_OP_READV;
+  const struct iovec *iov = slot->iov;
+  uint64_t count = slot->iov_count, skip = slot->done, i = 0;
+  bool read = slot->kind == RF_OP_READV;
   while (i < count && skip >= iov[i].iov_len) skip -= iov[i++].iov_len;
   if (skip > 0 || (i < count && iov[i].iov_len > RF_CALL_MAX)) {
     slot->request.kind = read ? RF_REQUEST_READ : RF_REQUEST_WRITE;
-    rf_prepare_plain(slot, (char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+    slot->request.buf = (char *)iov[i].iov_base + skip;
+    slot->request.len = rf_call_bytes(iov[i].iov_len - skip);
     return;
   }
   uint64_t bytes = 0, n = 0;
@@ -40,24 +37,27 @@ static void prepare_vector(struct rf_slot *slot) {
   slot->request.kind = read ? RF_REQUEST_READV : RF_REQUEST_WRITEV;
   slot->request.iov = iov + i;
   slot->request.len = n;
-  slot->expected = bytes;
+  slot->vector_bytes = bytes;
 }
 
 static void prepare(struct rf_slot *slot) {
-  slot->request.offset = slot->op.offset + slot->done;
-  switch (slot->op.kind) {
-    case RF_OP_READ:
-    case RF_OP_WRITE:
-      rf_prepare_plain(slot, (char *)slot->op.buf + slot->done, slot->total - slot->done);
-      break;
-    case RF_OP_READV:
-    case RF_OP_WRITEV:
-      prepare_vector(slot);
-      break;
-    default:
-      slot->request.len = slot->op.len;
-      break;
-  }
+  if (is_vectored(slot))
+    prepare_vector(slot);
+  else if (slot->kind == RF_OP_READ || slot->kind == RF_OP_WRITE)
+    slot->request.len = rf_call_bytes(slot->total - slot->done);
+}
+
+/* The bytes that the request in flight is to move. */
+static uint64_t expected(const struct rf_slot *slot) {
+  bool vector = slot->request.kind == RF_REQUEST_READV || slot->request.kind == RF_REQUEST_WRITEV;
+  return vector ? slot->vector_bytes : slot->request.len;
+}
+
+/* The request begins where the last one ended; prepare() does the rest for vectors. */
+static void advance(struct rf_slot *slot, uint64_t moved) {
+  slot->done += moved;
+  slot->request.offset += moved;
+  if (!is_vectored(slot)) slot->request.buf = (char *)slot->request.buf + moved;
 }
 
 /* ---- where an op can be ---------------------------------------------------------------------- */
@@ -80,7 +80,7 @@ void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
 
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason) {
   slot->flags |= RF_SLOT_ON_THREADS;
-  rf_tally_add(&queue->tally.fell_back[slot->op.kind][reason], 1);
+  rf_tally_add(&queue->tally.fell_back[slot->kind][reason], 1);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -91,28 +91,16 @@ static void count_stopped(struct rf_queue *queue, const struct rf_slot *slot) {
 }
 
 static void done(struct rf_queue *queue, struct rf_slot *slot, int status) {
-  uint32_t index = rf_slot_index(queue, slot);
   rf_timer_clear(queue, slot);
-  slot->state = RF_SLOT_DONE;
-  slot->status = status;
-  queue->outstanding--;
-  atomic_store_explicit(&slot->file, NULL, memory_order_release);
-  if (queue->last == index) {
-    queue->last = RF_NONE;
-    queue->last_status = status;
-  }
+  slot->expires_ns = 0;
+  rf_slot_done(queue, slot, status);
   if (status != 0) count_stopped(queue, slot);
-  if (queue->latency != NULL && slot->accepted_ns != 0)
-    rf_latency_record(queue,
-                      (queue->now_ns != 0 ? queue->now_ns : rf_now_ns()) - slot->accepted_ns);
-  rf_list_push(queue, &queue->done, index);
 }
 
 /* What waited for an op may begin, or has failed with it. */
 static void follow(struct rf_queue *queue, uint32_t next, int status) {
   while (next != RF_NONE) {
     struct rf_slot *slot = &queue->slots[next];
-    slot->link_prev = RF_NONE;
     if (status == 0) {
       rf_pend(queue, slot);
       return;
@@ -158,7 +146,7 @@ static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int statu
   bool refused = status == -EINVAL || status == -EOPNOTSUPP || status == -ENOSYS;
   bool on_threads =
       slot->flags & RF_SLOT_ON_THREADS || queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS;
-  bool nowait = status == -EAGAIN && slot->op.flags & RF_OP_NOWAIT;
+  bool nowait = status == -EAGAIN && slot->op_flags & RF_OP_NOWAIT;
   if (stopped(slot) && (status == -ECANCELED || (rf_is_not_now(status) && !nowait))) {
     rf_finish(queue, slot, stop_status(slot));
   } else if (rf_route_refused(queue, slot, status)) {
@@ -182,21 +170,21 @@ static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int statu
 /* A direct read that ends off the alignment has met the end of the file: going on from there would
  * be misaligned, and there is nothing to go on to. */
 static bool at_end(const struct rf_slot *slot, int64_t moved) {
-  if (!is_read(slot)) return false;
+  if (!rf_slot_reads(slot)) return false;
   if (moved == 0) return true;
-  const struct rf_file_info *info = &slot->op.file->info;
-  return info->direct && info->offset_align > 1 &&
-         (slot->op.offset + slot->done) % info->offset_align != 0 &&
-         slot->op.offset % info->offset_align == 0;
+  const struct rf_file_info *info = &rf_slot_file(slot)->info;
+  uint64_t end = slot->request.offset, start = end - slot->done;
+  return info->direct && info->offset_align > 1 && end % info->offset_align != 0 &&
+         start % info->offset_align == 0;
 }
 
 static void answer_moved(struct rf_queue *queue, struct rf_slot *slot, int64_t moved) {
-  bool whole = (uint64_t)moved >= slot->expected;
-  slot->done += (uint64_t)moved;
+  bool whole = (uint64_t)moved >= expected(slot);
+  advance(slot, (uint64_t)moved);
   if (moved > 0) slot->retries = 0;
   if (slot->done >= slot->total || (!whole && at_end(slot, moved))) {
     rf_finish(queue, slot, 0);
-  } else if (!whole && slot->op.flags & RF_OP_ALLOW_SHORT) {
+  } else if (!whole && slot->op_flags & RF_OP_ALLOW_SHORT) {
     rf_finish(queue, slot, 0);
   } else if (stopped(slot)) {
     rf_finish(queue, slot, stop_status(slot));
@@ -213,7 +201,7 @@ void rf_answer_other(struct rf_queue *queue, struct rf_slot *slot, int64_t res) 
   if (slot->request.flags & RF_REQUEST_HERE && res >= 0) rf_route_succeeded(slot);
   if (res < 0)
     answer_error(queue, slot, (int)res);
-  else if (is_transfer(slot))
+  else if (rf_slot_reads(slot) || rf_slot_writes(slot))
     answer_moved(queue, slot, res);
   else
     rf_finish(queue, slot, 0);

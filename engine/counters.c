@@ -46,10 +46,12 @@ static uint64_t bucket_end(unsigned bucket) {
   return ((uint64_t)(16u + bucket % 16u + 1u) << (power - 4u)) - 1u;
 }
 
-void rf_latency_record(struct rf_queue *queue, uint64_t ns) {
+/* Ops that were accepted together and answered together are counted together. */
+void rf_latency_count(struct rf_queue *queue, uint64_t accepted_ns, uint64_t count) {
   struct rf_atomic_latency *latency = queue->latency;
-  rf_tally_add(&latency->total_ns, ns);
-  rf_tally_add(&latency->bucket[bucket_of(ns)], 1);
+  uint64_t ns = (queue->now_ns != 0 ? queue->now_ns : rf_now_ns()) - accepted_ns;
+  rf_tally_add(&latency->total_ns, ns * count);
+  rf_tally_add(&latency->bucket[bucket_of(ns)], count);
   if (ns > atomic_load_explicit(&latency->max_ns, memory_order_relaxed))
     rf_tally_set(&latency->max_ns, ns);
 }

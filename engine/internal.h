@@ -57,28 +57,60 @@ enum rf_slot_flags {
   RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
 };
 
+/*
+ * The first two cache lines are all that an ordinary op touches, from acceptance to reaping; what
+ * follows them is written and read only by what needs it.
+ *
+ * The request is that in flight, or the next one: its buffer and offset move on with `done`, so
+ * that request.offset - done is where the op began.
+ */
 struct rf_slot {
-  struct rf_request request;
-  struct rf_op op;
-  _Atomic(struct rf_file *) file; /* op.file until the op is done: rf_file_close looks at it */
+  uint64_t user_data;
   uint64_t total;                 /* bytes that the op is to move */
   uint64_t done;                  /* bytes moved so far */
-  uint64_t expected;              /* bytes that the request in flight is to move */
-  uint64_t timer_ns;              /* when to look at it again: end of a pause, or its deadline */
-  uint64_t expires_ns;            /* its deadline on CLOCK_MONOTONIC; 0 = none */
-  uint64_t accepted_ns;           /* for the latency; 0 if that is not kept */
   uint64_t serial;                /* order of acceptance */
+  _Atomic(struct rf_file *) file; /* NULL once the op is done: rf_file_close looks at it */
   uint32_t next;                  /* in the list that the state names */
   uint32_t link_next;             /* the op that waits for this one */
-  uint32_t link_prev;             /* the op that this one waits for, while HELD */
   uint32_t timer_at;              /* place in the heap; RF_NONE = in none */
   int32_t status;
-  uint8_t state;
-  uint8_t flags;
+  uint8_t kind;     /* enum rf_op_kind */
+  uint8_t op_flags; /* enum rf_op_flags */
+  uint8_t state;    /* enum rf_slot_state */
+  uint8_t flags;    /* enum rf_slot_flags */
   uint8_t retries;
   uint8_t lane; /* index of the lane it is or was in flight on */
-};
+
+  struct rf_request request;
+
+  uint32_t link_prev;      /* the op that this one waits for, while HELD */
+  uint64_t accepted_ns;    /* for the latency, where that is kept */
+  uint64_t timer_ns;       /* when to look at it again: end of a pause, or its deadline */
+  uint64_t expires_ns;     /* its deadline on CLOCK_MONOTONIC; 0 = none, or passed, or free */
+  const struct iovec *iov; /* READV, WRITEV: all of them, and how many */
+  uint64_t iov_count;
+  uint64_t vector_bytes; /* that a request of kind READV or WRITEV is to move */
+} __attribute__((aligned(64)));
 _Static_assert(sizeof(struct rf_slot) <= 256, "a slot keeps within its budget");
+_Static_assert(offsetof(struct rf_slot, request) == 64, "one line for the op, one for its request");
+_Static_assert(offsetof(struct rf_slot, request.own) <= 128, "what backends keep comes after");
+
+static inline struct rf_slot *rf_slot_of(struct rf_request *request) {
+  return (struct rf_slot *)(void *)((char *)request - offsetof(struct rf_slot, request));
+}
+
+/* Of an op that is not done. */
+static inline struct rf_file *rf_slot_file(const struct rf_slot *slot) {
+  return atomic_load_explicit(&slot->file, memory_order_relaxed);
+}
+
+static inline bool rf_slot_reads(const struct rf_slot *slot) {
+  return slot->kind == RF_OP_READ || slot->kind == RF_OP_READV;
+}
+
+static inline bool rf_slot_writes(const struct rf_slot *slot) {
+  return slot->kind == RF_OP_WRITE || slot->kind == RF_OP_WRITEV;
+}
 
 struct rf_list {
   uint32_t head, tail;
@@ -132,6 +164,16 @@ struct rf_registered {
   uint8_t uses[RF_FILE_PLACES];   /* ops so far, up to those that lead to registration */
 };
 
+/* What a file is to routing, in one direction. */
+enum rf_file_class {
+  RF_FILE_OTHER = 0, /* not routed */
+  RF_FILE_DIRECT,    /* direct I/O, RWF_NOWAIT is taken */
+  RF_FILE_NOWAIT,    /* buffered, RWF_NOWAIT is taken */
+  RF_FILE_WAITS,     /* buffered, and it is not */
+  RF_FILE_UNKNOWN,   /* the first answer will tell */
+  RF_FILE_CLASSES,
+};
+
 struct rf_queue {
   struct rf_engine *engine;
   struct rf_queue *next_open, *prev_open; /* engine's list; engine->lock */
@@ -140,12 +182,12 @@ struct rf_queue {
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
-  bool routed;             /* engine->routed */
   bool registers;          /* the main lane's backend has places for files or memory */
   uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
-  bool has_last;           /* an op was accepted before */
-  int32_t last_status;     /* of the op accepted last, once it is done (last == RF_NONE) */
-  uint32_t last;           /* the op accepted last, until it is done */
+  uint8_t ways[2][RF_FILE_CLASSES]; /* reads, writes: how route.c sends them; 0: to the main lane */
+  bool has_last;                    /* an op was accepted before */
+  int32_t last_status;              /* of the op accepted last, once it is done (last == RF_NONE) */
+  uint32_t last;                    /* the op accepted last, until it is done */
   struct rf_backend_config config;
   enum rf_policy policy;
   unsigned depth, batch;
@@ -160,6 +202,8 @@ struct rf_queue {
   uint32_t timer_count;
   uint64_t serial;
   uint64_t now_ns;      /* the clock, read once for a whole batch of answers; 0 = not read */
+  uint64_t alike_ns;    /* ops accepted then were answered at now_ns: */
+  uint64_t alike;       /* so many, not in the histogram yet; 0 unless now_ns is set */
   int ready_fd;         /* eventfd: completions wait in `done` */
   int timer_fd;         /* timerfd: a timer is due */
   int epoll_fd;         /* over these two and the lanes; -1, like them, until rf_queue_fd */
@@ -168,16 +212,6 @@ struct rf_queue {
   struct rf_tally tally;
   struct rf_atomic_latency *latency; /* NULL: not kept */
   struct rf_registered registered;
-};
-
-/* What a file is to routing, in one direction. */
-enum rf_file_class {
-  RF_FILE_OTHER = 0, /* not routed */
-  RF_FILE_DIRECT,    /* direct I/O, RWF_NOWAIT is taken */
-  RF_FILE_NOWAIT,    /* buffered, RWF_NOWAIT is taken */
-  RF_FILE_WAITS,     /* buffered, and it is not */
-  RF_FILE_UNKNOWN,   /* the first answer will tell */
-  RF_FILE_CLASSES,
 };
 
 struct rf_file {
@@ -237,25 +271,23 @@ static inline void rf_list_push(struct rf_queue *queue, struct rf_list *list, ui
   list->tail = index;
 }
 
+/* Slots that are linked already, from head to tail. */
+static inline void rf_list_join(struct rf_queue *queue, struct rf_list *list, uint32_t head,
+                                uint32_t tail, uint32_t count) {
+  queue->slots[tail].next = RF_NONE;
+  if (list->count == 0)
+    list->head = head;
+  else
+    queue->slots[list->tail].next = head;
+  list->tail = tail;
+  list->count += count;
+}
+
 static inline uint32_t rf_list_pop(struct rf_queue *queue, struct rf_list *list) {
   uint32_t index = list->head;
   list->head = queue->slots[index].next;
   list->count--;
   return index;
-}
-
-static inline void rf_slot_free(struct rf_queue *queue, uint32_t index) {
-  queue->slots[index].state = RF_SLOT_FREE;
-  queue->slots[index].next = queue->free;
-  queue->free = index;
-  queue->free_count++;
-}
-
-static inline struct rf_slot *rf_slot_take(struct rf_queue *queue) {
-  struct rf_slot *slot = &queue->slots[queue->free];
-  queue->free = slot->next;
-  queue->free_count--;
-  return slot;
 }
 
 /* list.c; looks through the list */
@@ -269,15 +301,37 @@ static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct 
 /* Takes as many ops as there are slots for: how many. */
 unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count);
 
+/* counters.c: from acceptance to now, where latency is kept */
+void rf_latency_count(struct rf_queue *queue, uint64_t accepted_ns, uint64_t count);
+static inline void rf_latency_record(struct rf_queue *queue, uint64_t accepted_ns) {
+  if (queue->now_ns != 0 && accepted_ns == queue->alike_ns) {
+    queue->alike++;
+    return;
+  }
+  if (queue->alike > 0) rf_latency_count(queue, queue->alike_ns, queue->alike);
+  queue->alike = queue->now_ns != 0;
+  queue->alike_ns = accepted_ns;
+  if (queue->now_ns == 0) rf_latency_count(queue, accepted_ns, 1);
+}
+
+/* The clock is read once for what happens between these two; 0 if nobody wants to know. */
+static inline void rf_clock_start(struct rf_queue *queue) {
+  queue->now_ns = queue->latency != NULL ? rf_now_ns() : 0;
+}
+static inline void rf_clock_stop(struct rf_queue *queue) {
+  if (queue->alike > 0) rf_latency_count(queue, queue->alike_ns, queue->alike);
+  queue->alike = 0;
+  queue->now_ns = 0;
+}
+
 /* answer.c */
 void rf_finish(struct rf_queue *queue, struct rf_slot *slot, int status);
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason);
 bool rf_is_not_now(int status); /* EINTR, EAGAIN, EBUSY, ENOMEM */
 
-static inline void rf_prepare_plain(struct rf_slot *slot, void *buf, uint64_t left) {
-  slot->expected = left < RF_CALL_MAX ? left : RF_CALL_MAX;
-  slot->request.buf = buf;
-  slot->request.len = slot->expected;
+/* What one call is to move of what is left. */
+static inline uint64_t rf_call_bytes(uint64_t left) {
+  return left < RF_CALL_MAX ? left : RF_CALL_MAX;
 }
 
 /* Puts an op that is nowhere at the end of the list of its lane, its next request prepared. */
@@ -288,16 +342,32 @@ static inline void rf_pend_on(struct rf_queue *queue, struct rf_slot *slot, unsi
   rf_list_push(queue, &queue->lanes[lane].pending, rf_slot_index(queue, slot));
 }
 
+/* The op, which has no timer and is in no list, waits to be reaped. */
+static inline void rf_slot_done(struct rf_queue *queue, struct rf_slot *slot, int status) {
+  uint32_t index = rf_slot_index(queue, slot);
+  slot->state = RF_SLOT_DONE;
+  slot->status = status;
+  queue->outstanding--;
+  atomic_store_explicit(&slot->file, NULL, memory_order_release);
+  if (queue->last == index) {
+    queue->last = RF_NONE;
+    queue->last_status = status;
+  }
+  if (queue->latency != NULL) rf_latency_record(queue, slot->accepted_ns);
+  rf_list_push(queue, &queue->done, index);
+}
+
 /* What an answer that is not simply all there means. */
 void rf_answer_other(struct rf_queue *queue, struct rf_slot *slot, int64_t res);
 static inline void rf_answer(struct rf_queue *queue, struct rf_slot *slot, int64_t res) {
   bool all = res >= 0 && slot->done + (uint64_t)res == slot->total;
-  if (!all || slot->request.flags & RF_REQUEST_HERE) {
+  bool alone = slot->link_next == RF_NONE && slot->timer_at == RF_NONE;
+  if (!all || !alone || slot->request.flags & RF_REQUEST_HERE) {
     rf_answer_other(queue, slot, res);
     return;
   }
   slot->done = slot->total;
-  rf_finish(queue, slot, 0);
+  rf_slot_done(queue, slot, 0);
 }
 
 /* Takes an op that is not in flight and not done out of where it is. */
@@ -318,8 +388,16 @@ bool rf_lanes_stalled(const struct rf_queue *queue);
 
 /* route.c */
 void rf_route_classify(struct rf_file *file);
-/* Sets which lane and how, for a transfer without flags of its own. */
-void rf_route(struct rf_queue *queue, struct rf_slot *slot, bool write);
+/* Sets queue->ways, for the backend of the main lane. */
+void rf_route_set_ways(struct rf_queue *queue);
+/* Which lane and how, for a transfer without flags of its own: a way other than to the backend. */
+void rf_route_go(struct rf_queue *queue, struct rf_slot *slot, unsigned way);
+static inline void rf_route(struct rf_queue *queue, struct rf_slot *slot,
+                            const struct rf_file *file, bool write) {
+  unsigned class = write ? atomic_load_explicit(&file->writes, memory_order_relaxed) : file->reads;
+  unsigned way = queue->ways[write][class];
+  if (way != 0) rf_route_go(queue, slot, way);
+}
 /* An answer came for a request with HERE. */
 void rf_route_succeeded(struct rf_slot *slot);
 /* True if the error came of the way that was taken, and the op is now pending for another. */
@@ -385,6 +463,5 @@ static inline void rf_tally_set(_Atomic uint64_t *counter, uint64_t value) {
                (value))
 void rf_tally_read(const struct rf_queue *queue, struct rf_counters *counters);
 void rf_counters_add(struct rf_counters *sum, const struct rf_counters *counters);
-void rf_latency_record(struct rf_queue *queue, uint64_t ns);
 
 #endif

@@ -51,6 +51,7 @@ int rf_lanes_open(struct rf_queue *queue) {
   const struct rf_backend *main = queue->lanes[RF_LANE_MAIN].backend;
   queue->registers = main->file_slots > 0 || main->memory_slots > 0;
   if (!queue->fsize_limited) queue->straight = main->kinds;
+  rf_route_set_ways(queue);
   if (queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS) return 0;
   status = open_lane(queue, threads, RF_BACKEND_THREADS);
   if (status == 0) threads->watchable = threads->backend->ops->pollable(threads->backend) >= 0;
@@ -148,10 +149,10 @@ static unsigned collect(struct rf_queue *queue, struct rf_lane *lane,
 static void give_back(struct rf_queue *queue, struct rf_lane *lane,
                       struct rf_request *const *requests, unsigned n) {
   if (n == 0) return;
-  for (unsigned i = 0; i < n; i++) ((struct rf_slot *)requests[i])->state = RF_SLOT_PENDING;
+  for (unsigned i = 0; i < n; i++) rf_slot_of(requests[i])->state = RF_SLOT_PENDING;
   if (lane->pending.count == 0)
-    lane->pending.tail = rf_slot_index(queue, (struct rf_slot *)requests[n - 1]);
-  lane->pending.head = rf_slot_index(queue, (struct rf_slot *)requests[0]);
+    lane->pending.tail = rf_slot_index(queue, rf_slot_of(requests[n - 1]));
+  lane->pending.head = rf_slot_index(queue, rf_slot_of(requests[0]));
   lane->pending.count += n;
 }
 
@@ -232,14 +233,12 @@ static void take_in(struct rf_queue *queue, struct rf_lane *lane) {
   do {
     n = lane->backend->ops->reap(lane->backend, results, RF_BATCH_MAX);
     lane->in_flight -= n;
-    if (queue->latency != NULL && n > 0) queue->now_ns = rf_now_ns();
-    for (unsigned i = 0; i < n; i++) {
-      struct rf_slot *slot = (struct rf_slot *)results[i].request; /* its first member */
-      rf_answer(queue, slot, results[i].res);
-    }
+    if (n > 0) rf_clock_start(queue);
+    for (unsigned i = 0; i < n; i++)
+      rf_answer(queue, rf_slot_of(results[i].request), results[i].res);
+    rf_clock_stop(queue);
     if (n > 0) lane->not_before_ns = 0;
   } while (n == RF_BATCH_MAX);
-  queue->now_ns = 0;
 }
 
 static struct rf_lane *sole_lane(struct rf_queue *queue) {

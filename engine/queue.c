@@ -61,12 +61,11 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
       .restricted = options->restricted,
       .sqpoll_idle_ms = options->sqpoll_idle_ms,
   };
-  queue->routed = engine->routed;
   queue->policy = options->policy;
   queue->last = RF_NONE;
   queue->ready_fd = queue->timer_fd = queue->epoll_fd = -1;
   queue->timer_fd_ns = UINT64_MAX;
-  queue->slots = calloc(options->depth, sizeof(*queue->slots));
+  queue->slots = aligned_alloc(_Alignof(struct rf_slot), options->depth * sizeof(*queue->slots));
   queue->timers = calloc(options->depth, sizeof(*queue->timers));
   if (options->latency) queue->latency = calloc(1, sizeof(*queue->latency));
   if (queue->slots == NULL || queue->timers == NULL ||
@@ -74,7 +73,9 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
     free_queue(queue);
     return NULL;
   }
-  for (uint32_t i = options->depth; i-- > 0;) rf_slot_free(queue, i);
+  memset(queue->slots, 0, options->depth * sizeof(*queue->slots));
+  for (uint32_t i = 0; i < options->depth; i++) queue->slots[i].next = i + 1;
+  queue->free_count = options->depth;
   return queue;
 }
 
@@ -248,19 +249,28 @@ int rf_flush(struct rf_queue *queue) {
 
 static unsigned hand_back(struct rf_queue *queue, struct rf_completion *completions, unsigned max) {
   uint64_t bytes = 0, failed = 0;
-  unsigned n = 0;
-  for (; n < max && queue->done.count > 0; n++) {
-    uint32_t index = rf_list_pop(queue, &queue->done);
-    struct rf_slot *slot = &queue->slots[index];
-    completions[n].user_data = slot->op.user_data;
-    completions[n].bytes = (int64_t)slot->done;
-    completions[n].status = slot->status;
-    completions[n].kind = slot->op.kind;
-    completions[n].backend = (uint16_t)queue->lanes[slot->lane].id;
+  unsigned n = max < queue->done.count ? max : queue->done.count;
+  uint32_t at = queue->done.head, last = RF_NONE;
+  for (unsigned i = 0; i < n; i++) {
+    struct rf_slot *slot = &queue->slots[at];
+    completions[i].user_data = slot->user_data;
+    completions[i].bytes = (int64_t)slot->done;
+    completions[i].status = slot->status;
+    completions[i].kind = slot->kind;
+    completions[i].backend = (uint16_t)queue->lanes[slot->lane].id;
     bytes += slot->done;
     failed += slot->status != 0;
-    rf_slot_free(queue, index);
+    slot->state = RF_SLOT_FREE;
+    last = at;
+    at = slot->next;
   }
+  if (n == 0) return 0;
+  /* They are linked already: the whole run goes on the stack of free ones. */
+  queue->slots[last].next = queue->free;
+  queue->free = queue->done.head;
+  queue->free_count += n;
+  queue->done.head = at;
+  queue->done.count -= n;
   RF_COUNT(queue, completed, n);
   RF_COUNT(queue, bytes, bytes);
   if (failed > 0) RF_COUNT(queue, failed, failed);
@@ -322,7 +332,7 @@ static struct rf_slot *find_oldest(struct rf_queue *queue, uint64_t user_data) {
   struct rf_slot *oldest = NULL;
   for (uint32_t i = 0; i < queue->depth; i++) {
     struct rf_slot *slot = &queue->slots[i];
-    if (slot->state == RF_SLOT_FREE || slot->op.user_data != user_data) continue;
+    if (slot->state == RF_SLOT_FREE || slot->user_data != user_data) continue;
     if (oldest == NULL || slot->serial < oldest->serial) oldest = slot;
   }
   return oldest;

@@ -13,6 +13,7 @@
  * block, or is refused before anything has happened.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "engine/internal.h"
 
@@ -64,6 +65,15 @@ void rf_route_classify(struct rf_file *file) {
   atomic_init(&file->writes, (uint8_t)class_of(info, info->nowait_write_tried, info->nowait_write));
 }
 
+void rf_route_set_ways(struct rf_queue *queue) {
+  const ways *table = &all_ways[queue->lanes[RF_LANE_MAIN].id];
+  unsigned column = queue->policy == RF_POLICY_MAY_BLOCK ? 2u : 0u;
+  memset(queue->ways, 0, sizeof(queue->ways));
+  for (unsigned class = 0; class < RF_FILE_CLASSES && queue->engine->routed; class ++)
+    for (unsigned write = 0; write < 2; write++)
+      queue->ways[write][class] = (*table)[class][column + write];
+}
+
 /* ---- taking a way ---------------------------------------------------------------------------- */
 
 static bool threads_are_main(const struct rf_queue *queue) {
@@ -84,7 +94,7 @@ static void elsewhere(struct rf_queue *queue, struct rf_slot *slot) {
     to_workers(queue, slot, RF_FALLBACK_WOULD_BLOCK);
 }
 
-static void go(struct rf_queue *queue, struct rf_slot *slot, enum way way) {
+void rf_route_go(struct rf_queue *queue, struct rf_slot *slot, unsigned way) {
   bool here = way == WAY_HERE || way == WAY_HERE_NOWAIT;
   if (here && slot->total > HERE_MOST) {
     elsewhere(queue, slot);
@@ -97,24 +107,11 @@ static void go(struct rf_queue *queue, struct rf_slot *slot, enum way way) {
   to_workers(queue, slot, RF_FALLBACK_CHEAPER);
 }
 
-void rf_route(struct rf_queue *queue, struct rf_slot *slot, bool write) {
-  const struct rf_file *file = slot->op.file;
-  const ways *table = &all_ways[queue->lanes[RF_LANE_MAIN].id];
-  unsigned class = write ? atomic_load_explicit(&file->writes, memory_order_relaxed) : file->reads;
-  unsigned column = (queue->policy == RF_POLICY_MAY_BLOCK ? 2u : 0u) + write;
-  enum way way = (enum way)(*table)[class][column];
-  if (way != WAY_MAIN) go(queue, slot, way);
-}
-
 /* ---- what answers tell ----------------------------------------------------------------------- */
 
-static bool is_write(const struct rf_slot *slot) {
-  return slot->request.kind == RF_REQUEST_WRITE || slot->request.kind == RF_REQUEST_WRITEV;
-}
-
 static void learn(struct rf_slot *slot, enum rf_file_class class) {
-  struct rf_file *file = slot->op.file;
-  if (is_write(slot) &&
+  struct rf_file *file = rf_slot_file(slot);
+  if (rf_slot_writes(slot) &&
       atomic_load_explicit(&file->writes, memory_order_relaxed) == RF_FILE_UNKNOWN)
     atomic_store_explicit(&file->writes, (uint8_t) class, memory_order_relaxed);
 }
@@ -124,14 +121,14 @@ void rf_route_succeeded(struct rf_slot *slot) {
 }
 
 bool rf_route_refused(struct rf_queue *queue, struct rf_slot *slot, int status) {
-  bool ours = slot->request.flags & RF_REQUEST_NOWAIT && !(slot->op.flags & RF_OP_NOWAIT);
+  bool ours = slot->request.flags & RF_REQUEST_NOWAIT && !(slot->op_flags & RF_OP_NOWAIT);
   if (!ours || (status != -EAGAIN && status != -EOPNOTSUPP && status != -EINVAL)) return false;
   bool here = slot->request.flags & RF_REQUEST_HERE;
   slot->request.flags &= (uint8_t) ~(RF_REQUEST_HERE | RF_REQUEST_NOWAIT);
   learn(slot, status == -EAGAIN ? RF_FILE_NOWAIT : RF_FILE_WAITS);
-  if (here && status == -EOPNOTSUPP && !slot->op.file->info.direct) {
+  if (here && status == -EOPNOTSUPP && !rf_slot_file(slot)->info.direct) {
     slot->flags &= (uint8_t)~RF_SLOT_ON_THREADS;
-    rf_route(queue, slot, is_write(slot));
+    rf_route(queue, slot, rf_slot_file(slot), rf_slot_writes(slot));
     if (slot->request.flags & RF_REQUEST_NOWAIT) elsewhere(queue, slot); /* never asked twice */
   } else if (here) {
     elsewhere(queue, slot);

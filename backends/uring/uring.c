@@ -321,36 +321,39 @@ static int start(struct uring_backend *self) {
   return 0;
 }
 
-static void prepare_flags(struct io_uring_sqe *sqe, const struct rf_request *request) {
-  if (request->flags & RF_REQUEST_FIXED_FILE) {
-    sqe->fd = request->file_slot;
-    sqe->flags |= IOSQE_FIXED_FILE;
-  }
-  if (request->flags & RF_REQUEST_FIXED_MEMORY) {
-    if (request->kind == RF_REQUEST_READ) sqe->opcode = IORING_OP_READ_FIXED;
-    if (request->kind == RF_REQUEST_WRITE) sqe->opcode = IORING_OP_WRITE_FIXED;
-    sqe->buf_index = request->memory_slot;
-  }
-  if (rf_request_rwf(request) != 0) sqe->rw_flags = rf_request_rwf(request);
-  if (request->flags & RF_REQUEST_IOPRIO) sqe->ioprio = request->ioprio;
+/* Reads and writes: as io_uring_prep_rw() and what is added to it, each field written once. */
+static void prepare_transfer(struct io_uring_sqe *sqe, const struct rf_request *request) {
+  static const uint8_t codes[][2] = {
+      [RF_REQUEST_READ] = {IORING_OP_READ, IORING_OP_READ_FIXED},
+      [RF_REQUEST_WRITE] = {IORING_OP_WRITE, IORING_OP_WRITE_FIXED},
+      [RF_REQUEST_READV] = {IORING_OP_READV, IORING_OP_READV},
+      [RF_REQUEST_WRITEV] = {IORING_OP_WRITEV, IORING_OP_WRITEV},
+  };
+  unsigned flags = request->flags;
+  bool fixed_file = flags & RF_REQUEST_FIXED_FILE, fixed_memory = flags & RF_REQUEST_FIXED_MEMORY;
+  sqe->opcode = codes[request->kind][fixed_memory];
+  sqe->flags = fixed_file ? IOSQE_FIXED_FILE : 0;
+  sqe->ioprio = flags & RF_REQUEST_IOPRIO ? request->ioprio : 0;
+  sqe->fd = fixed_file ? request->file_slot : request->fd;
+  sqe->off = flags & RF_REQUEST_STREAM ? UINT64_MAX : request->offset;
+  sqe->addr = (uint64_t)(uintptr_t)request->buf;
+  sqe->len = (unsigned)request->len;
+  sqe->rw_flags = rf_request_rwf(request);
+  sqe->buf_index = fixed_memory ? request->memory_slot : 0;
+  sqe->personality = 0;
+  sqe->file_index = 0;
+  sqe->addr3 = 0;
+  sqe->__pad2[0] = 0;
 }
 
 static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
-  unsigned len = (unsigned)request->len;
-  uint64_t offset = request->flags & RF_REQUEST_STREAM ? UINT64_MAX : request->offset;
   int fd = request->fd;
   switch (request->kind) {
     case RF_REQUEST_READ:
-      io_uring_prep_read(sqe, fd, request->buf, len, offset);
-      break;
     case RF_REQUEST_WRITE:
-      io_uring_prep_write(sqe, fd, request->buf, len, offset);
-      break;
     case RF_REQUEST_READV:
-      io_uring_prep_readv(sqe, fd, request->iov, len, offset);
-      break;
     case RF_REQUEST_WRITEV:
-      io_uring_prep_writev(sqe, fd, request->iov, len, offset);
+      prepare_transfer(sqe, request);
       break;
     case RF_REQUEST_FSYNC:
       io_uring_prep_fsync(sqe, fd, 0);
@@ -368,7 +371,6 @@ static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
       io_uring_prep_nop(sqe);
       break;
   }
-  if (request->flags != 0) prepare_flags(sqe, request);
   sqe->user_data = (uint64_t)(uintptr_t)request;
 }
 
@@ -416,15 +418,15 @@ static int wait_by_poll(struct uring_backend *self, int64_t timeout_ns) {
   return ppoll(&poll_ring, 1, &timeout, NULL) < 0 ? -errno : 0;
 }
 
-/* How many there was room for: all of them, but where a kernel thread is behind. */
+/* How many there was room for: all of them, but where a kernel thread is behind.  As
+ * io_uring_get_sqe() for each, but looks only once how far the kernel is. */
 static unsigned place(struct uring_backend *self, struct rf_request *const *requests, unsigned n) {
-  unsigned i = 0;
-  for (; i < n; i++) {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
-    if (sqe == NULL) break;
-    prepare(sqe, requests[i]);
-  }
-  return i;
+  struct io_uring_sq *sq = &self->ring.sq;
+  unsigned tail = sq->sqe_tail, room = sq->ring_entries - (tail - consumed_to(self));
+  if (n > room) n = room;
+  for (unsigned i = 0; i < n; i++) prepare(&sq->sqes[tail++ & sq->ring_mask], requests[i]);
+  sq->sqe_tail = tail;
+  return n;
 }
 
 static int uring_submit(struct rf_backend *backend, struct rf_request *const *requests, unsigned n,
@@ -453,18 +455,16 @@ static int uring_submit(struct rf_backend *backend, struct rf_request *const *re
 /* ---- reaping -------------------------------------------------------------------------------- */
 
 static unsigned reap_ring(struct uring_backend *self, struct rf_result *results, unsigned max) {
-  struct io_uring_cqe *cqe;
-  unsigned head, seen = 0, n = 0;
-  io_uring_for_each_cqe (&self->ring, head, cqe) {
-    if (n == max) break;
-    seen++;
-    if (cqe->user_data == DATA_WATCH) self->watching = false;
-    if (cqe->user_data & 1u) continue;
+  const struct io_uring_cq *cq = &self->ring.cq;
+  unsigned head = *cq->khead, tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE), n = 0;
+  for (; head != tail && n < max; head++) {
+    const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
     results[n].request = io_uring_cqe_get_data(cqe);
     results[n].res = cqe->res;
-    n++;
+    if (cqe->user_data == DATA_WATCH) self->watching = false;
+    n += !(cqe->user_data & 1u); /* or it was no request */
   }
-  io_uring_cq_advance(&self->ring, seen);
+  __atomic_store_n(cq->khead, head, __ATOMIC_RELEASE);
   return n;
 }
 

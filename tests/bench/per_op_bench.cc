@@ -60,6 +60,18 @@ int CachedFile() {
   return fd;
 }
 
+// The buffers of all benchmarks but those of arenas: the same pages for each, since where pages lie
+// in the caches makes a difference of several percent.
+char *Buffers() {
+  static char *memory = [] {
+    void *at = mmap(nullptr, kMost * kBlock, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (at == MAP_FAILED) Die("mmap", errno);
+    return static_cast<char *>(at);
+  }();
+  return memory;
+}
+
 void Report(benchmark::State &state, unsigned batch) {
   auto ios = static_cast<double>(state.iterations()) * batch;
   state.counters["ns_per_io"] =
@@ -72,10 +84,11 @@ void Report(benchmark::State &state, unsigned batch) {
 constexpr unsigned kRingFlags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL;
 
-// `fixed`: file and buffers registered, as ringfall does it for arena memory.
+enum class Registered { kNothing, kFile, kFileAndMemory };
+
 class RawRing {
 public:
-  RawRing(unsigned batch, bool fixed) : batch_(batch), fixed_(fixed), buffers_(batch * kBlock) {
+  RawRing(unsigned batch, Registered registered) : batch_(batch), registered_(registered) {
     io_uring_params params = {};
     params.flags = kRingFlags;
     int status = io_uring_queue_init_params(batch, &ring_, &params);
@@ -83,9 +96,10 @@ public:
     status = io_uring_register_ring_fd(&ring_);
     if (status < 0) Die("io_uring_register_ring_fd", status);
     int fd = CachedFile();
-    iovec all = {buffers_.data(), buffers_.size()};
-    if (fixed && (io_uring_register_files(&ring_, &fd, 1) != 0 ||
-                  io_uring_register_buffers(&ring_, &all, 1) != 0))
+    iovec all = {Buffers(), batch * kBlock};
+    if ((registered != Registered::kNothing && io_uring_register_files(&ring_, &fd, 1) != 0) ||
+        (registered == Registered::kFileAndMemory &&
+         io_uring_register_buffers(&ring_, &all, 1) != 0))
       Die("io_uring_register", errno);
   }
   ~RawRing() { io_uring_queue_exit(&ring_); }
@@ -102,13 +116,13 @@ public:
   void Reads() {
     for (unsigned i = 0; i < batch_; i++) {
       io_uring_sqe *sqe = io_uring_get_sqe(&ring_);
-      char *buffer = &buffers_[i * kBlock];
-      if (fixed_) {
-        io_uring_prep_read_fixed(sqe, 0, buffer, kBlock, offsets_.Next(), 0);
-        sqe->flags |= IOSQE_FIXED_FILE;
-      } else {
-        io_uring_prep_read(sqe, CachedFile(), buffer, kBlock, offsets_.Next());
-      }
+      char *buffer = Buffers() + i * kBlock;
+      int fd = registered_ == Registered::kNothing ? CachedFile() : 0;
+      if (registered_ == Registered::kFileAndMemory)
+        io_uring_prep_read_fixed(sqe, fd, buffer, kBlock, offsets_.Next(), 0);
+      else
+        io_uring_prep_read(sqe, fd, buffer, kBlock, offsets_.Next());
+      if (registered_ != Registered::kNothing) sqe->flags |= IOSQE_FIXED_FILE;
       sqe->user_data = i;
     }
     Finish(kBlock);
@@ -130,8 +144,7 @@ private:
   }
 
   unsigned batch_;
-  bool fixed_;
-  std::vector<char> buffers_;
+  Registered registered_;
   io_uring ring_;
   Offsets offsets_;
   uint64_t seen_ = 0;
@@ -139,14 +152,14 @@ private:
 
 void RawUringNop(benchmark::State &state) {
   auto batch = static_cast<unsigned>(state.range(0));
-  RawRing ring(batch, false);
+  RawRing ring(batch, Registered::kNothing);
   for (auto _ : state) ring.Nops();
   Report(state, batch);
 }
 
-void RawUringRead(benchmark::State &state, bool fixed) {
+void RawUringRead(benchmark::State &state, Registered registered) {
   auto batch = static_cast<unsigned>(state.range(0));
-  RawRing ring(batch, fixed);
+  RawRing ring(batch, registered);
   for (auto _ : state) ring.Reads();
   Report(state, batch);
 }
@@ -160,11 +173,10 @@ void RawLibaioRead(benchmark::State &state, bool batched) {
   std::vector<iocb> blocks(batch);
   std::vector<iocb *> list(batch);
   std::vector<io_event> events(batch);
-  std::vector<char> buffers(batch * kBlock);
   Offsets offsets;
   for (auto _ : state) {
     for (unsigned i = 0; i < batch; i++) {
-      io_prep_pread(&blocks[i], CachedFile(), &buffers[i * kBlock], kBlock,
+      io_prep_pread(&blocks[i], CachedFile(), Buffers() + i * kBlock, kBlock,
                     static_cast<long long>(offsets.Next()));
       list[i] = &blocks[i];
       if (!batched && io_submit(context, 1, &list[i]) != 1) Die("io_submit", errno);
@@ -204,8 +216,7 @@ public:
       Check("rf_arena_open", rf_arena_open(engine_, batch * kBlock, 0, &arena_));
       memory_ = static_cast<char *>(rf_arena_base(arena_));
     } else {
-      heap_.resize(batch * kBlock);
-      memory_ = heap_.data();
+      memory_ = Buffers();
     }
     rf_queue_options queue_options;
     rf_queue_options_init(&queue_options);
@@ -258,7 +269,6 @@ private:
   rf_arena *arena_ = nullptr;
   rf_queue *queue_ = nullptr;
   char *memory_ = nullptr;
-  std::vector<char> heap_;
   std::vector<rf_op> ops_;
   std::vector<rf_completion> completions_;
   Offsets offsets_;
@@ -332,9 +342,13 @@ constexpr Setup kLibaio{RF_CHOICE_REQUIRE, RF_BACKEND_LIBAIO, false, false};
 BENCHMARK(RawUringNop)->Arg(32)->Arg(1)->Arg(kMost)->UseRealTime();
 BENCHMARK_CAPTURE(QueueNop, uring, kUring)->Arg(32)->Arg(1)->Arg(kMost)->UseRealTime();
 BENCHMARK_CAPTURE(QueueNop, uring_latency, kUringLatency)->Arg(32)->UseRealTime();
-BENCHMARK_CAPTURE(RawUringRead, plain, false)->Arg(32)->Arg(1)->UseRealTime();
+BENCHMARK_CAPTURE(RawUringRead, plain, Registered::kNothing)->Arg(32)->Arg(1)->UseRealTime();
+BENCHMARK_CAPTURE(RawUringRead, file, Registered::kFile)->Arg(32)->Arg(1)->UseRealTime();
 BENCHMARK_CAPTURE(QueueRead, uring, kUring)->Arg(32)->Arg(1)->UseRealTime();
-BENCHMARK_CAPTURE(RawUringRead, fixed, true)->Arg(32)->Arg(1)->UseRealTime();
+BENCHMARK_CAPTURE(RawUringRead, file_and_memory, Registered::kFileAndMemory)
+    ->Arg(32)
+    ->Arg(1)
+    ->UseRealTime();
 BENCHMARK_CAPTURE(QueueRead, uring_arena, kUringArena)->Arg(32)->Arg(1)->UseRealTime();
 BENCHMARK_CAPTURE(RawLibaioRead, batched, true)->Arg(32)->Arg(1)->UseRealTime();
 BENCHMARK_CAPTURE(QueueRead, libaio, kLibaio)->Arg(32)->Arg(1)->UseRealTime();
