@@ -11,11 +11,13 @@
 #include <linux/loop.h>
 #include <ringfall/ringfall.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -454,36 +456,43 @@ TEST_P(Route, AWaitSeesAnswersOfEitherLane) {
 
 // ---- what would block --------------------------------------------------------------------------
 
-// A file of which the kernel has nothing in memory, or false.
-bool DropFromCache(int fd) {
-  char byte;
-  iovec one = {&byte, 1};
+// True if the kernel has nothing of the file in memory any more.
+bool DropFromCache(int fd, size_t size) {
   if (fsync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) return false;
-  return preadv2(fd, &one, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
+  void *at = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  std::vector<unsigned char> there(size / 4096 + 1);
+  bool told = at != MAP_FAILED && mincore(at, size, there.data()) == 0;
+  if (at != MAP_FAILED) munmap(at, size);
+  return told && std::none_of(there.begin(), there.end(), [](auto page) { return page & 1; });
 }
 
+// The kernel may be so quick to read ahead that one attempt shows nothing.
 TEST_P(Route, ReadsOfWhatIsNotInMemoryGoToWorkers) {
   Routed routed(main(), policy());
   ASSERT_EQ(routed.Open(New(DiskDirectory()), O_RDWR), 0) << routed.rig.Log();
   Rig &rig = routed.rig;
-  std::string data = Pattern(kSize), back(kSize, '\0');
+  std::string data = Pattern(kSize);
   ASSERT_EQ(pwrite(rig.fd, data.data(), kSize, 0), static_cast<ssize_t>(kSize));
-  if (!DropFromCache(rig.fd)) GTEST_SKIP() << "needs a file system that gives its cache back";
-  rf_completion done = rig.Do(rf_op_read(rig.file, back.data(), kSize, 0, 1));
-  EXPECT_EQ(done.status, 0);
-  EXPECT_EQ(done.bytes, static_cast<int64_t>(kSize));
-  EXPECT_TRUE(back == data);
-  std::vector<Seen> seen = routed.backends.Take();
-  ASSERT_GE(seen.size(), 1u);
-  if (main() == RF_BACKEND_IO_URING) {
-    EXPECT_EQ(WayOf(seen.back(), main()), kMain) << "the ring does that by itself";
-    EXPECT_EQ(seen.size(), 1u);
-    return;
+  bool put_off = false;
+  for (int attempt = 0; attempt < 50 && !put_off; attempt++) {
+    std::string back(kSize, '\0');
+    if (!DropFromCache(rig.fd, kSize)) GTEST_SKIP() << "needs a file system that drops its cache";
+    rf_completion done = rig.Do(rf_op_read(rig.file, back.data(), kSize, 0, 1));
+    EXPECT_EQ(done.status, 0);
+    EXPECT_EQ(done.bytes, static_cast<int64_t>(kSize));
+    EXPECT_TRUE(back == data);
+    std::vector<Seen> seen = routed.backends.Take();
+    ASSERT_GE(seen.size(), 1u);
+    if (main() == RF_BACKEND_IO_URING) { // which does that by itself
+      EXPECT_EQ(seen.size(), 1u);
+      EXPECT_EQ(WayOf(seen[0], main()), kMain);
+      return;
+    }
+    EXPECT_TRUE(seen.front().Has(RF_REQUEST_NOWAIT));
+    put_off = seen.back().backend == RF_BACKEND_THREADS &&
+              !seen.back().Has(RF_REQUEST_NOWAIT | RF_REQUEST_HERE);
   }
-  ASSERT_GE(seen.size(), 2u);
-  EXPECT_TRUE(seen.front().Has(RF_REQUEST_NOWAIT));
-  EXPECT_EQ(seen.back().backend, RF_BACKEND_THREADS);
-  EXPECT_FALSE(seen.back().Has(RF_REQUEST_NOWAIT | RF_REQUEST_HERE));
+  EXPECT_TRUE(put_off);
   EXPECT_EQ(rig.Counters().fell_back[RF_OP_READ][RF_FALLBACK_WOULD_BLOCK],
             main() == RF_BACKEND_LIBAIO ? 1u : 0u);
   EXPECT_EQ(rig.Counters().retried, 0u) << "no pause on the way";
@@ -496,7 +505,7 @@ TEST_P(Route, ReadsThatAreHalfInMemoryAreWholeAllTheSame) {
   Rig &rig = routed.rig;
   std::string data = Pattern(kSize), back(kSize, '\0');
   ASSERT_EQ(pwrite(rig.fd, data.data(), kSize, 0), static_cast<ssize_t>(kSize));
-  if (!DropFromCache(rig.fd)) GTEST_SKIP() << "needs a file system that gives its cache back";
+  if (!DropFromCache(rig.fd, kSize)) GTEST_SKIP() << "needs a file system that drops its cache";
   ASSERT_EQ(posix_fadvise(rig.fd, 0, 0, POSIX_FADV_RANDOM), 0);
   char byte;
   ASSERT_EQ(pread(rig.fd, &byte, 1, 0), 1);
