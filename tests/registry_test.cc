@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pthread.h>
 #include <ringfall/ringfall.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,7 +19,6 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
-#include <future>
 #include <string>
 #include <thread>
 #include <vector>
@@ -489,18 +489,20 @@ TEST_F(Registry, FilesOfAQueueThatAnotherThreadClosesAreLetGoWhenItsThreadEnds) 
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
-  std::promise<void> used, closed;
+  pthread_barrier_t both; // used; closed
+  pthread_barrier_init(&both, nullptr, 2);
   std::thread owner([&] {
     pipe.Use(&rig);
-    used.set_value();
-    closed.get_future().wait();
+    pthread_barrier_wait(&both);
+    pthread_barrier_wait(&both);
   });
-  used.get_future().wait();
+  pthread_barrier_wait(&both);
   EXPECT_EQ(Files(), 1);
   EXPECT_EQ(rf_file_close(pipe.file), 0);
   EXPECT_EQ(rig.CloseQueue(), 0);
-  closed.set_value();
+  pthread_barrier_wait(&both);
   owner.join();
+  pthread_barrier_destroy(&both);
   EXPECT_TRUE(pipe.LetGo(kLostMs));
 }
 
