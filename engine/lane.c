@@ -210,20 +210,6 @@ static void wait_on(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
          rf_backend_name(lane->id), strerror(-status));
 }
 
-/* Both lanes have requests in flight. */
-static void wait_for_any(struct rf_queue *queue, uint64_t until_ns) {
-  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
-  int status = -EOPNOTSUPP;
-  if (threads->watchable && !main->deaf)
-    status =
-        main->backend->ops->watch(main->backend, threads->backend->ops->pollable(threads->backend));
-  if (status != 0) {
-    uint64_t slice = rf_now_ns() + SLICE_NS;
-    if (slice < until_ns) until_ns = slice;
-  }
-  wait_on(queue, main, 1, until_ns);
-}
-
 /* ---- taking in ------------------------------------------------------------------------------- */
 
 static void take_in(struct rf_queue *queue, struct rf_lane *lane) {
@@ -239,6 +225,24 @@ static void take_in(struct rf_queue *queue, struct rf_lane *lane) {
     rf_clock_stop(queue);
     if (n > 0) lane->not_before_ns = 0;
   } while (n == RF_BATCH_MAX);
+}
+
+/* Both lanes have requests in flight.  The calls that were made on this thread are answered
+ * already, and nothing would tell the main lane so. */
+static void wait_for_any(struct rf_queue *queue, uint64_t until_ns) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
+  uint32_t in_flight = threads->in_flight;
+  take_in(queue, threads);
+  if (threads->in_flight != in_flight) return;
+  int status = -EOPNOTSUPP;
+  if (threads->watchable && !main->deaf)
+    status =
+        main->backend->ops->watch(main->backend, threads->backend->ops->pollable(threads->backend));
+  if (status != 0) {
+    uint64_t slice = rf_now_ns() + SLICE_NS;
+    if (slice < until_ns) until_ns = slice;
+  }
+  wait_on(queue, main, 1, until_ns);
 }
 
 static struct rf_lane *sole_lane(struct rf_queue *queue) {

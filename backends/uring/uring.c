@@ -282,18 +282,38 @@ static void forget_registration(struct uring_backend *self) {
   self->ring.int_flags = self->int_flags;
 }
 
-static void uring_close(struct rf_backend *backend) {
-  struct uring_backend *self = uring_of(backend);
-  if (!pthread_equal(self->issuer, pthread_self())) forget_registration(self);
+/* The kernel takes a closed ring apart at its leisure, and so long what was registered would keep
+ * file systems mounted and count as locked.  If refused, that is how it is. */
+static void let_go(struct uring_backend *self) {
+  int no_files[FILE_SLOTS];
+  struct iovec no_memory[MEMORY_SLOTS] = {{0}};
+  __u64 no_tags[MEMORY_SLOTS] = {0};
+  memset(no_files, 0xff, sizeof(no_files)); /* -1 */
+  if (self->base.file_slots > 0)
+    (void)io_uring_register_files_update(&self->ring, 0, no_files, FILE_SLOTS);
+  if (self->base.memory_slots > 0)
+    (void)io_uring_register_buffers_update_tag(&self->ring, 0, no_memory, no_tags, MEMORY_SLOTS);
+}
+
+static void free_ring(struct uring_backend *self) {
   io_uring_queue_exit(&self->ring);
   if (self->eventfd >= 0) close(self->eventfd);
   free(self);
 }
 
+static void uring_close(struct rf_backend *backend) {
+  struct uring_backend *self = uring_of(backend);
+  if (!self->started || pthread_equal(self->issuer, pthread_self()))
+    let_go(self);
+  else
+    forget_registration(self);
+  free_ring(self);
+}
+
 /* The child's mappings and its descriptor are its own; the ring lives on in the parent. */
 static void uring_abandon(struct rf_backend *backend) {
   forget_registration(uring_of(backend));
-  uring_close(backend);
+  free_ring(uring_of(backend));
 }
 
 /* ---- submitting ----------------------------------------------------------------------------- */

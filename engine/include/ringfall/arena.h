@@ -3,6 +3,9 @@
  * <ringfall/arena.h>: memory for I/O: zeroed, aligned for direct I/O on any device, in one piece,
  * so that a backend may register it as a whole.  Buffers from elsewhere work too.
  *
+ * Its pages stay what they are until it is closed: what is registered would not follow a page that
+ * was mapped anew or given back by madvise(MADV_DONTNEED), and data would go to the old one.
+ *
  * Threads: the memory is the caller's to divide; the functions are thread-safe.
  */
 #ifndef RINGFALL_ARENA_H

@@ -85,7 +85,9 @@ int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *optio
  * Closes it: what has not been started is dropped, what is in flight is stopped where it can be and
  * waited for otherwise, and completions not yet reaped are lost.  When it returns, no buffer is in
  * use any more.  With ops in the queue only the owner may close (-EPERM); an empty queue may be
- * closed by any thread.  In a forked child it frees the child's copy.  NULL is fine.
+ * closed by any thread; then the kernel keeps an io_uring that was opened with `registered`, and
+ * what is registered with it, until the thread that owned the queue ends.  In a forked child it
+ * frees the child's copy.  NULL is fine.
  */
 int rf_queue_close(struct rf_queue *queue);
 
