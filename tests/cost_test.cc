@@ -38,8 +38,10 @@ void Count(size_t size) {
 extern "C" {
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
 
 void *__wrap_malloc(size_t size) {
   Count(size);
@@ -48,6 +50,10 @@ void *__wrap_malloc(size_t size) {
 void *__wrap_calloc(size_t count, size_t size) {
   Count(count * size);
   return __real_calloc(count, size);
+}
+void *__wrap_aligned_alloc(size_t align, size_t size) {
+  Count(size);
+  return __real_aligned_alloc(align, size);
 }
 }
 

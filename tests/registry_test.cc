@@ -63,17 +63,29 @@ protected:
   int Files() const { return ring_fd::Taken(ring, "UserFiles"); }
   int Memory() const { return ring_fd::Taken(ring, "UserBufs"); }
 
-  // A new file of that content, without a name.
-  rf_file *NewFile(const std::string &content) {
+  // A new file of that content, without a name; more: O_DIRECT, for which arenas are registered.
+  static int NewFd(const std::string &content, int more) {
     const char *given = getenv("TEST_TMPDIR");
     std::string path = std::string(given != nullptr ? given : "/tmp") + "/ringfall-test-XXXXXX";
-    int fd = mkstemp(path.data());
+    int plain = mkstemp(path.data());
+    EXPECT_GE(plain, 0) << strerror(errno);
+    EXPECT_EQ(pwrite(plain, content.data(), content.size(), 0),
+              static_cast<ssize_t>(content.size()));
+    int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | more);
     EXPECT_GE(fd, 0) << strerror(errno);
+    close(plain);
     unlink(path.c_str());
-    EXPECT_EQ(pwrite(fd, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+    return fd;
+  }
+
+  static rf_file *Adopt(rf_engine *engine, int fd) {
     rf_file *file = nullptr;
-    EXPECT_EQ(rf_file_from_fd(rig.engine, fd, true, &file), 0);
+    EXPECT_EQ(rf_file_from_fd(engine, fd, true, &file), 0);
     return file;
+  }
+
+  rf_file *NewFile(const std::string &content, int more = 0) {
+    return Adopt(rig.engine, NewFd(content, more));
   }
 
   // Reads all of it, block by block, into memory at `into`.
@@ -139,20 +151,37 @@ TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
   ASSERT_EQ(rf_arena_open(rig.engine, 64 * kBlock, 0, &arena), 0);
   char *base = static_cast<char *>(rf_arena_base(arena));
   std::string data = Pattern(32 * kBlock);
+  rf_file *file = NewFile(std::string(data.size(), '\0'), O_DIRECT);
   memcpy(base, data.data(), data.size());
   std::vector<rf_op> ops;
   for (size_t at = 0; at < data.size(); at += kBlock)
-    ops.push_back(rf_op_write(rig.file, base + at, kBlock, at, at));
+    ops.push_back(rf_op_write(file, base + at, kBlock, at, at));
   EXPECT_TRUE(rig.Completed(rig.Do(ops), 32, kBlock));
-  EXPECT_TRUE(rig.Content(data.size()) == data);
   EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 32u);
   EXPECT_EQ(Memory(), 1);
-  EXPECT_TRUE(Reads(rig.file, data, base + 32 * kBlock)) << "up to its very end";
+  EXPECT_TRUE(Reads(file, data, base + 32 * kBlock)) << "up to its very end";
   EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 32u);
-  EXPECT_TRUE(Reads(rig.file, data));
+  alignas(kBlock) static char other[32 * kBlock];
+  EXPECT_TRUE(Reads(file, data, other));
   EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 0u);
   rf_arena_close(arena);
   EXPECT_EQ(Memory(), 0) << "closed by the queue's own thread: let go at once";
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+TEST_F(Registry, CopiesFromThePageCacheUseArenasAsOrdinaryMemory) {
+  Open();
+  if (HasFatalFailure()) return;
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_open(rig.engine, kEnough * kBlock, 0, &arena), 0);
+  std::string data = Pattern(kEnough * kBlock);
+  rf_file *file = NewFile(data);
+  EXPECT_TRUE(Reads(file, data, static_cast<char *>(rf_arena_base(arena))));
+  std::vector<Seen> seen = backends.Take();
+  EXPECT_EQ(CountFlag(seen, RF_REQUEST_FIXED_MEMORY), 0u);
+  EXPECT_GT(CountFlag(seen, RF_REQUEST_FIXED_FILE), 0u);
+  rf_arena_close(arena);
+  EXPECT_EQ(rf_file_close(file), 0);
 }
 
 TEST_F(Registry, OddLengthsAndNothingAtAllAreTheSameInArenas) {
@@ -214,7 +243,7 @@ TEST_P(Stale, MemoryMappedWhereAnArenaWasGetsTheData) {
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
-  rf_file *file = NewFile(data);
+  rf_file *file = NewFile(data, O_DIRECT);
   rf_arena *arena = nullptr;
   ASSERT_EQ(rf_arena_open(rig.engine, data.size(), 0, &arena), 0);
   char *base = static_cast<char *>(rf_arena_base(arena));
@@ -236,7 +265,7 @@ TEST_P(Stale, AnArenaInPlaceOfAnotherGetsTheData) {
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
-  rf_file *file = NewFile(data);
+  rf_file *file = NewFile(data, O_DIRECT);
   for (int i = 0; i < 40; i++) {
     rf_arena *arena = nullptr;
     DoIt(GetParam(), [&] { EXPECT_EQ(rf_arena_open(rig.engine, data.size(), 0, &arena), 0); });
@@ -294,7 +323,7 @@ TEST_F(Registry, AChildsUseOfTheMemoryDoesNotTakeItFromTheRing) {
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
-  rf_file *file = NewFile(data);
+  rf_file *file = NewFile(data, O_DIRECT);
   rf_arena *arena = nullptr;
   ASSERT_EQ(rf_arena_open(rig.engine, data.size(), 0, &arena), 0);
   char *base = static_cast<char *>(rf_arena_base(arena));
@@ -345,7 +374,7 @@ TEST_F(Registry, MoreArenasThanPlacesAllGetTheirData) {
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kBlock);
-  rf_file *file = NewFile(data);
+  rf_file *file = NewFile(data, O_DIRECT);
   std::vector<rf_arena *> arenas(kArenas);
   for (rf_arena *&arena : arenas) ASSERT_EQ(rf_arena_open(rig.engine, kBlock, 0, &arena), 0);
   for (rf_arena *arena : arenas)
@@ -567,6 +596,8 @@ TEST_F(Registry, RefusedInUseDoesNotBringBackWhatWasRegisteredBefore) {
     rf_arena *arena = nullptr;
     ASSERT_EQ(rf_arena_open(own.engine, 64 * kBlock, 0, &arena), 0);
     char *base = static_cast<char *>(rf_arena_base(arena));
+    std::string data = Pattern(64 * kBlock);
+    rf_file *file = Adopt(own.engine, NewFd(data, O_DIRECT));
     ASSERT_TRUE(own.RoundTrip());
     if (seccomp_filter::Install({Deny(SYS_io_uring_register, EPERM)}) != 0)
       in_child::Skip("seccomp filters");
@@ -574,9 +605,9 @@ TEST_F(Registry, RefusedInUseDoesNotBringBackWhatWasRegisteredBefore) {
     void *again = mmap(base, 64 * kBlock, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     ASSERT_EQ(again, base);
-    std::string data = own.Content(64 * kBlock);
-    EXPECT_EQ(own.Do(rf_op_read(own.file, base, data.size(), 0, 1)).bytes, 64 * int64_t{kBlock});
+    EXPECT_EQ(own.Do(rf_op_read(file, base, data.size(), 0, 1)).bytes, 64 * int64_t{kBlock});
     EXPECT_EQ(memcmp(base, data.data(), data.size()), 0);
+    EXPECT_EQ(rf_file_close(file), 0);
     WorksWithoutRegistration(&own);
   });
 }
@@ -602,6 +633,8 @@ TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
     own.engine_options = rig.engine_options;
     own.queue_options.depth = 8;
     own.OpenFile();
+    std::string data = Pattern(16 * kBlock);
+    int fd = NewFd(data, O_DIRECT);
     // No user that others use here: what they lock counts, too.
     ASSERT_EQ(setuid(static_cast<uid_t>(3000000000u + static_cast<uid_t>(getpid()))), 0);
     int status = own.Open(backends.tables());
@@ -613,11 +646,11 @@ TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
     ASSERT_EQ(rf_arena_open(own.engine, 16 * kBlock, 0, &small), 0);
     ASSERT_EQ(rf_arena_open(own.engine, 1 << 20, 0, &large), 0);
     EXPECT_TRUE(own.RoundTrip(16));
-    std::string data = own.Content(16 * kBlock);
+    rf_file *file = Adopt(own.engine, fd);
     for (rf_arena *arena : {small, large}) {
       char *base = static_cast<char *>(rf_arena_base(arena));
       backends.Take();
-      EXPECT_EQ(own.Do(rf_op_read(own.file, base, data.size(), 0, 1)).bytes, 16 * int64_t{kBlock});
+      EXPECT_EQ(own.Do(rf_op_read(file, base, data.size(), 0, 1)).bytes, 16 * int64_t{kBlock});
       EXPECT_EQ(memcmp(base, data.data(), data.size()), 0);
       EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), arena == small ? 1u : 0u);
     }
@@ -625,6 +658,7 @@ TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
         << own.Log();
     rf_arena_close(small);
     rf_arena_close(large);
+    EXPECT_EQ(rf_file_close(file), 0);
   });
 }
 
