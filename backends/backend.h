@@ -101,6 +101,7 @@ struct rf_backend_config {
   bool iopoll;      /* io_uring: poll the device for completions */
   bool restricted;  /* io_uring: allow the ring what this backend needs, and nothing else */
   unsigned sqpoll_idle_ms; /* io_uring: let a kernel thread submit, asleep after so long; 0: none */
+  void *context; /* for tables that wrap others: rf_substitute.context of engine/substitute.h */
 };
 
 /* What open() has to tell, whether it succeeded or not. */

@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "backends/backend.h"
+#include "engine/substitute.h"
 #include <ringfall/ringfall.h>
 
 #define RF_NONE UINT32_MAX /* no slot */
@@ -228,6 +229,7 @@ struct rf_file {
 
 struct rf_engine {
   const struct rf_backend_ops *const *backends; /* RF_BACKENDS tables */
+  void *context;                                /* for their open(): see substitute.h */
   struct rf_host host;
   bool required; /* host.selected or nothing */
   bool routed;   /* the choice was left to us: each op may go the way that suits it */
@@ -250,8 +252,6 @@ struct rf_engine {
 /* engine.c */
 void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *options,
-                        const struct rf_backend_ops *const *backends);
 
 /* False in a forked child. */
 static inline bool rf_engine_alive(const struct rf_engine *engine) {

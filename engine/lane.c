@@ -82,6 +82,17 @@ static void move_pending(struct rf_queue *queue, struct rf_lane *lane,
   }
 }
 
+/* After the last lane comes nothing: what it does not take, fails. */
+static bool is_last(const struct rf_queue *queue, const struct rf_lane *lane) {
+  return lane == &queue->lanes[RF_LANE_THREADS] ||
+         queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS;
+}
+
+static void fail_pending(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  while (lane->pending.count > 0)
+    rf_finish(queue, &queue->slots[rf_list_pop(queue, &lane->pending)], status);
+}
+
 static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
   lane->dead = true;
   if (lane == &queue->lanes[RF_LANE_MAIN]) queue->straight = 0;
@@ -95,7 +106,10 @@ static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
 
 static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
   if (!rf_is_not_now(status)) {
-    die(queue, lane, status);
+    if (is_last(queue, lane))
+      fail_pending(queue, lane, status);
+    else
+      die(queue, lane, status);
     return;
   }
   RF_COUNT(queue, retried, 1);
@@ -103,6 +117,8 @@ static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
     lane->not_before_ns = rf_now_ns() + (RF_PAUSE_NS << lane->refusals++);
   } else if (lane->in_flight > 0) {
     lane->not_before_ns = UINT64_MAX; /* an answer will make room */
+  } else if (is_last(queue, lane)) {
+    fail_pending(queue, lane, status);
   } else {
     /* The next refusal leads here at once: nobody waits again before it has taken something. */
     move_pending(queue, lane, RF_FALLBACK_EXHAUSTED);

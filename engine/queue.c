@@ -60,6 +60,7 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
       .iopoll = options->iopoll,
       .restricted = options->restricted,
       .sqpoll_idle_ms = options->sqpoll_idle_ms,
+      .context = engine->context,
   };
   queue->policy = options->policy;
   queue->last = RF_NONE;
