@@ -130,7 +130,8 @@ struct rf_lane {
   bool watchable;         /* its descriptor was made, for others to watch */
 };
 
-enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANES = 2 };
+/* RETIRED: a main lane that died while the kernel had requests of it, until they are answered. */
+enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANE_RETIRED = 2, RF_LANES = 3 };
 
 /* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
 struct rf_tally {
@@ -183,6 +184,7 @@ struct rf_queue {
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
+  uint8_t died;            /* bits of the backends that died in this queue */
   bool registers;          /* the main lane's backend has places for files or memory */
   uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
   uint8_t ways[2][RF_FILE_CLASSES]; /* reads, writes: how route.c sends them; 0: to the main lane */
@@ -380,6 +382,12 @@ void rf_lanes_close(struct rf_queue *queue);
  * wait, UINT64_MAX = no limit), then takes in what is there. */
 void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns);
 enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot);
+
+/* Whether the main lane's backend has what this request needs. */
+static inline bool rf_main_offers(const struct rf_queue *queue, const struct rf_request *request) {
+  const struct rf_backend *main = queue->lanes[RF_LANE_MAIN].backend;
+  return main->kinds & 1u << request->kind && !(request->flags & ~main->flags);
+}
 
 /* When something is to be done without an answer having come; UINT64_MAX: never. */
 uint64_t rf_lanes_next(const struct rf_queue *queue);

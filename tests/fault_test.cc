@@ -37,6 +37,12 @@ protected:
     ASSERT_EQ(rf_queue_backend(rig.queue), kMain);
   }
 
+  // Every op to the backend, whatever the file would suit.
+  void NotRouted() {
+    rig.engine_options.choice = RF_CHOICE_PREFER;
+    rig.engine_options.backend = kMain;
+  }
+
   void SetUp() override { Plan(""); }
 
   void TearDown() override {
@@ -542,6 +548,7 @@ TEST_F(Fault, AnOpThatTheKernelGaveUpUnaskedIsDoneByThreads) {
 
 TEST_F(Fault, DeathLosesNothingAndWritesNothingTwice) {
   Plan("death=EPERM@51 capacity=16");
+  NotRouted();
   Open(256);
   std::string data = Pattern(200 * 512);
   EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
@@ -554,13 +561,74 @@ TEST_F(Fault, DeathLosesNothingAndWritesNothingTwice) {
   EXPECT_EQ(Taken(), 50u);
   EXPECT_EQ(faults.Done(kMain).size(), 50u);
   EXPECT_EQ(Refusals(), 1u) << "a dead one is left alone";
-  EXPECT_EQ(counters.fell_back[RF_OP_WRITE][RF_FALLBACK_DEAD], 150u);
-  EXPECT_EQ(FellBackInAll(), 150u);
-  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
-  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"io_uring", "fault_injection", strerror(EPERM)}))
+  EXPECT_EQ(faults.Done(RF_BACKEND_LIBAIO).size(), 150u);
+  EXPECT_EQ(FellBackInAll(), 0u);
+  EXPECT_EQ(rf_queue_backend(rig.queue), RF_BACKEND_LIBAIO) << "the next one";
+  EXPECT_TRUE(
+      rig.Logged(RF_LOG_ERROR, {"io_uring", "fault_injection", strerror(EPERM), "with libaio"}))
       << rig.Log();
   EXPECT_TRUE(rig.RoundTrip(64, 512, 9)) << "and the queue goes on";
   EXPECT_EQ(rig.Counters().deaths, 1u);
+}
+
+TEST_F(Fault, DeathOfTheNextBackendTooLosesNothing) {
+  Plan("death=EPERM:io_uring@51 death=ENOSYS:libaio@31 capacity=16:io_uring,libaio");
+  NotRouted();
+  Open(256);
+  std::string data = Pattern(200 * 512);
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
+  EXPECT_TRUE(rig.Content(data.size()) == data);
+  ExpectWrittenOnce(data.size());
+  rf_counters counters = rig.Counters();
+  EXPECT_EQ(counters.deaths, 2u);
+  EXPECT_EQ(counters.generation, 3u);
+  EXPECT_EQ(counters.fell_back[RF_OP_WRITE][RF_FALLBACK_DEAD], 120u);
+  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
+  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"io_uring", strerror(EPERM), "with libaio"})) << rig.Log();
+  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"libaio", strerror(ENOSYS), "with threads"})) << rig.Log();
+}
+
+TEST_F(Fault, DeathOfARequiredBackendLeadsToThreadsAtOnce) {
+  Plan("death=EPERM@51 capacity=16");
+  NotRouted();
+  rig.engine_options.choice = RF_CHOICE_REQUIRE;
+  Open(256);
+  std::string data = Pattern(200 * 512);
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
+  ExpectWrittenOnce(data.size());
+  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
+  EXPECT_EQ(FellBack(RF_OP_WRITE, RF_FALLBACK_DEAD), 150u);
+}
+
+// What the dead one had taken is done, and nobody will ever hear of it.
+TEST_F(Fault, AWriteWhoseFateIsNotKnownSaysSoAndIsNotDoneAgain) {
+  Plan("death=EPERM@51 lost capacity=16");
+  NotRouted();
+  Open(256);
+  std::string data = Pattern(200 * 512), back(data.size(), '\0');
+  unsigned lost = 0;
+  for (const rf_completion &done : rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512))) {
+    EXPECT_TRUE(done.status == 0 || done.status == -EOWNERDEAD) << done.status;
+    EXPECT_EQ(done.bytes, done.status == 0 ? 512 : 0);
+    lost += done.status != 0;
+  }
+  EXPECT_GT(lost, 0u);
+  EXPECT_LE(lost, 16u) << "only what was in flight";
+  EXPECT_EQ(rig.Counters().lost, lost);
+  for (unsigned times : faults.TimesWritten(data.size())) ASSERT_LE(times, 1u);
+  EXPECT_EQ(rig.Counters().deaths, 1u);
+}
+
+TEST_F(Fault, AReadWhoseAnswerIsLostIsDoneAgain) {
+  std::string data = Pattern(200 * 512), back(data.size(), '\0');
+  Plan("death=EPERM@51 lost capacity=16");
+  NotRouted();
+  Open(256);
+  ASSERT_EQ(pwrite(rig.fd, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_READ, &back, 512)), 200, 512));
+  EXPECT_TRUE(back == data);
+  EXPECT_EQ(rig.Counters().lost, 0u);
+  EXPECT_GT(rig.Counters().retried, 0u) << "nothing was lost";
 }
 
 TEST_F(Fault, DeathInTheMiddleOfShortTransfersLosesNothing) {
@@ -575,10 +643,11 @@ TEST_F(Fault, DeathInTheMiddleOfShortTransfersLosesNothing) {
 
 TEST_F(Fault, DeathWithoutEverHavingWorkedLosesNothing) {
   Plan("death=ENOSYS");
+  NotRouted();
   Open();
   EXPECT_TRUE(rig.RoundTrip());
   EXPECT_EQ(rig.Counters().deaths, 1u);
-  EXPECT_EQ(FellBackInAll(), 129u);
+  EXPECT_EQ(faults.Done(RF_BACKEND_LIBAIO).size(), 129u);
 }
 
 TEST_F(Fault, WhatADeadBackendHadTakenIsStillAnsweredByIt) {
@@ -596,7 +665,7 @@ TEST_F(Fault, WhatADeadBackendHadTakenIsStillAnsweredByIt) {
   rf_completion done[2];
   ASSERT_EQ(rf_submit_and_wait(rig.queue, &nop, 1, nullptr, done, 1, 2, kLostNs), 1);
   EXPECT_EQ(done[0].user_data, 1u);
-  EXPECT_EQ(done[0].backend, kThreads);
+  EXPECT_EQ(done[0].backend, RF_BACKEND_LIBAIO);
   EXPECT_EQ(rig.Counters().deaths, 1u);
   ASSERT_EQ(write(ends[1], "!", 1), 1);
   ASSERT_EQ(rf_wait(rig.queue, done, 1, 2, kLostNs), 1);

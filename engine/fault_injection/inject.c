@@ -59,6 +59,7 @@ struct wrapper {
   struct rf_fault_injector *injector;
   enum rf_backend_id id;
   int death;          /* its errno, once it has died */
+  bool lost;          /* and what it had taken is never answered */
   unsigned in_flight; /* all that are not FREE */
   unsigned inside;
   unsigned held_count, ready_count;
@@ -205,6 +206,17 @@ static bool limits_submit(const struct wrapper *self, const struct rf_fault *fau
   return fault->kind == RF_FAULT_REFUSE;
 }
 
+static void die(struct wrapper *self, int error) {
+  const struct rf_fault_plan *plan = &self->injector->state.plan;
+  self->death = error;
+  for (unsigned i = 0; i < plan->count; i++) {
+    if (plan->faults[i].kind != RF_FAULT_LOST || !rf_fault_concerns(&plan->faults[i], self->id))
+      continue;
+    self->lost = true;
+    count(self, RF_FAULT_LOST);
+  }
+}
+
 /* How many requests may be taken; or -errno. */
 static int how_many(struct wrapper *self, unsigned n) {
   struct rf_plan_state *state = &self->injector->state;
@@ -222,7 +234,7 @@ static int how_many(struct wrapper *self, unsigned n) {
     bool spent = fault->times != 0 && state->times[i].happened >= fault->times;
     if (before > 0 && !spent) most = before < most ? before : most;
     if (before > 0 || !is_refused(self, fault, &state->times[i])) continue;
-    if (fault->kind == RF_FAULT_DEATH) self->death = fault->error;
+    if (fault->kind == RF_FAULT_DEATH) die(self, fault->error);
     return -fault->error;
   }
   return (int)most;
@@ -251,6 +263,7 @@ static void sleep_for(uint64_t ns) {
 }
 
 static int deafness(struct wrapper *self) {
+  if (self->lost) return self->death;
   const struct rf_fault_plan *plan = &self->injector->state.plan;
   int error = 0;
   pthread_mutex_lock(&self->injector->lock);
@@ -423,6 +436,7 @@ static void set_timer(struct wrapper *self) {
 static unsigned wrapper_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
   struct wrapper *self = wrapper_of(backend);
   unsigned n = 0;
+  if (self->lost) return 0;
   let_go(self);
   fetch(self);
   pthread_mutex_lock(&self->injector->lock);
@@ -432,6 +446,29 @@ static unsigned wrapper_reap(struct rf_backend *backend, struct rf_result *resul
   self->in_flight -= n;
   set_timer(self);
   return n;
+}
+
+/* Lets the wrapped backend finish, and forgets what it answers. */
+static int lose_answers(struct wrapper *self) {
+  while (self->inside > 0) {
+    fetch(self);
+    if (self->inside > 0) (void)self->inner->ops->submit(self->inner, NULL, 0, 1, 1000000);
+  }
+  for (unsigned i = 0; i < self->held_count; i++) release(self, self->held[i]);
+  for (unsigned i = 0; i < self->ready_count; i++) release(self, self->ready[i]);
+  self->in_flight = self->held_count = self->ready_count = 0;
+  return 0;
+}
+
+/* Also a wrapper's answers that are held back come in the end. */
+static int wrapper_salvage(struct rf_backend *backend, int64_t timeout_ns) {
+  struct wrapper *self = wrapper_of(backend);
+  int status = self->lost          ? lose_answers(self)
+               : self->inside == 0 ? 0
+                                   : self->inner->ops->salvage(self->inner, timeout_ns);
+  fetch(self);
+  bool more = self->held_count > 0 || self->ready_count > 0;
+  return status == 0 && more ? -EINPROGRESS : status;
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -631,9 +668,10 @@ static int open_threads(const struct rf_backend_config *config, struct rf_backen
 #define WRAPPED(called, open_call)                                                                 \
   {                                                                                                \
     .name = called, .submit_call = "fault_injection", .open = open_call, .close = wrapper_close,   \
-    .abandon = wrapper_abandon, .submit = wrapper_submit, .reap = wrapper_reap,                    \
-    .cancel = wrapper_cancel, .pollable = wrapper_pollable, .watch = wrapper_watch,                \
-    .register_file = wrapper_register_file, .register_memory = wrapper_register_memory,            \
+    .abandon = wrapper_abandon, .submit = wrapper_submit, .salvage = wrapper_salvage,              \
+    .reap = wrapper_reap, .cancel = wrapper_cancel, .pollable = wrapper_pollable,                  \
+    .watch = wrapper_watch, .register_file = wrapper_register_file,                                \
+    .register_memory = wrapper_register_memory,                                                    \
   }
 
 static const struct rf_backend_ops uring_place = WRAPPED("io_uring", open_uring);

@@ -25,6 +25,7 @@ static const struct {
     [RF_FAULT_PARTIAL] = {"partial", VALUE_AMOUNT, true},
     [RF_FAULT_REFUSE] = {"refuse", VALUE_ERROR, true},
     [RF_FAULT_DEATH] = {"death", VALUE_ERROR, true},
+    [RF_FAULT_LOST] = {"lost", VALUE_NONE, false},
     [RF_FAULT_DEAF] = {"deaf", VALUE_ERROR, true},
     [RF_FAULT_OPEN] = {"open", VALUE_ERROR, true},
     [RF_FAULT_CAPACITY] = {"capacity", VALUE_AMOUNT, true},

@@ -37,6 +37,7 @@
  *     partial=N       of the requests of one hand-over N are taken; the rest has to come again
  *     refuse=EAGAIN   a hand-over is refused; also EINTR, EBUSY, ENOMEM
  *     death=EPERM     the backend takes nothing any more, from then on
+ *     lost            a backend that dies takes with it the answers of what it has; see EOWNERDEAD
  *     deaf=EPERM      the backend cannot wait for answers
  *     open=EMFILE     a queue cannot be opened on the backend
  *     capacity=N      requests in flight at most; ops over that wait in the queue
@@ -79,6 +80,7 @@ enum rf_fault_kind {
   RF_FAULT_PARTIAL,
   RF_FAULT_REFUSE,
   RF_FAULT_DEATH,
+  RF_FAULT_LOST,
   RF_FAULT_DEAF,
   RF_FAULT_OPEN,
   RF_FAULT_CAPACITY,
