@@ -17,7 +17,8 @@
  * Files: engine.c the choice; queue.c the public calls; accept.c from op to slot and links;
  * route.c which way suits a transfer; registry.c files and arenas that are registered with rings;
  * lane.c handing over, waiting, the death of a backend; answer.c what an answer means (continue,
- * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to.
+ * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to;
+ * watchdog.c ops that take too long.
  */
 #ifndef RINGFALL_ENGINE_INTERNAL_H
 #define RINGFALL_ENGINE_INTERNAL_H
@@ -56,6 +57,7 @@ enum rf_slot_flags {
   RF_SLOT_ON_THREADS = 1u << 0, /* this op goes to the threads lane */
   RF_SLOT_CANCELLED = 1u << 1,  /* rf_cancel asked for its end */
   RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
+  RF_SLOT_STALLED = 1u << 3,    /* the watchdog has reported it */
 };
 
 /*
@@ -211,6 +213,10 @@ struct rf_queue {
   int timer_fd;         /* timerfd: a timer is due */
   int epoll_fd;         /* over these two and the lanes; -1, like them, until rf_queue_fd */
   uint64_t timer_fd_ns; /* what timer_fd is set to; UINT64_MAX = off */
+
+  uint64_t stall_ns, close_ns; /* of the options */
+  uint64_t look_ns;            /* when the watchdog looks next; UINT64_MAX: never */
+  uint64_t look_serial;        /* the op accepted last, when it looked last */
 
   struct rf_tally tally;
   struct rf_atomic_latency *latency; /* NULL: not kept */
@@ -391,6 +397,9 @@ static inline bool rf_main_offers(const struct rf_queue *queue, const struct rf_
 
 /* When something is to be done without an answer having come; UINT64_MAX: never. */
 uint64_t rf_lanes_next(const struct rf_queue *queue);
+/* Whatever a ring still has when a queue is closed: makes the kernel end it.  False: there is none.
+ */
+bool rf_lanes_give_up(struct rf_queue *queue);
 /* Something is pending that a turn could hand over now. */
 bool rf_lanes_stalled(const struct rf_queue *queue);
 
@@ -454,6 +463,9 @@ static inline void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot) 
 static inline uint64_t rf_timer_next(const struct rf_queue *queue) { /* UINT64_MAX: none */
   return queue->timer_count > 0 ? queue->slots[queue->timers[0]].timer_ns : UINT64_MAX;
 }
+
+/* watchdog.c */
+void rf_watchdog_look(struct rf_queue *queue, uint64_t now_ns);
 
 /* due.c */
 void rf_timers_run(struct rf_queue *queue);

@@ -410,6 +410,7 @@ static void publish_costs(struct rf_queue *queue) {
 
 uint64_t rf_lanes_next(const struct rf_queue *queue) {
   uint64_t next = rf_timer_next(queue);
+  if (queue->look_ns < next && queue->outstanding > 0) next = queue->look_ns;
   for (unsigned i = 0; i < RF_LANES; i++) {
     const struct rf_lane *lane = &queue->lanes[i];
     if (lane->pending.count > 0 && lane->not_before_ns != 0 && lane->not_before_ns < next)
@@ -458,6 +459,20 @@ void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns) {
     if (is_haunted(&lanes[i])) exorcise(queue, &lanes[i]);
   }
   publish_costs(queue);
+  if (queue->look_ns != UINT64_MAX) {
+    uint64_t now = rf_now_ns();
+    if (now >= queue->look_ns) rf_watchdog_look(queue, now);
+  }
+}
+
+bool rf_lanes_give_up(struct rf_queue *queue) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
+  if (main->in_flight == 0 || main->dead || !main->backend->one_call) return false;
+  rf_log(queue->engine, RF_LOG_WARNING, "%s is given up at close, with %u requests in flight",
+         rf_backend_name(main->id), main->in_flight);
+  main->dead = main->deaf = true;
+  queue->straight = 0;
+  return true;
 }
 
 enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot) {
