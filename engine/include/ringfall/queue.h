@@ -101,9 +101,9 @@ int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *optio
  * seconds later at most it is -ETIMEDOUT: the queue is closed all the same, but some buffers are
  * still in the kernel's hands, or a worker's, and must stay what they are for as long as the
  * process lives.  So does the queue's own memory, which is not freed.  With ops in the queue only
- * the owner may close (-EPERM); an empty queue may be closed by any thread; then the kernel keeps an
- * io_uring that was opened with `registered`, and what is registered with it, until the thread that
- * owned the queue ends.  In a forked child it frees the child's copy.  NULL is fine.
+ * the owner may close (-EPERM); an empty queue may be closed by any thread; then the kernel keeps
+ * an io_uring that was opened with `registered`, and what is registered with it, until the thread
+ * that owned the queue ends.  In a forked child it frees the child's copy.  NULL is fine.
  */
 int rf_queue_close(struct rf_queue *queue);
 
