@@ -101,6 +101,7 @@ struct rf_backend_config {
   bool iopoll;      /* io_uring: poll the device for completions */
   bool restricted;  /* io_uring: allow the ring what this backend needs, and nothing else */
   unsigned sqpoll_idle_ms; /* io_uring: let a kernel thread submit, asleep after so long; 0: none */
+  void *context; /* for tables that wrap others: rf_substitute.context of engine/substitute.h */
 };
 
 /* What open() has to tell, whether it succeeded or not. */
@@ -122,6 +123,7 @@ struct rf_backend {
   unsigned capacity;     /* requests in flight at most, 1 or more; the core never goes above it */
   unsigned file_slots;   /* files that can be registered at a time; 0: none */
   unsigned memory_slots; /* pieces of memory, likewise */
+  bool one_call;         /* it takes and waits by the same call: what cannot wait cannot take */
   uint64_t syscalls;     /* system calls made on the submitting thread */
   uint64_t submit_ns;    /* time spent handing over, in calls that did nothing else */
 };
@@ -183,6 +185,17 @@ struct rf_backend_ops {
    */
   int (*submit)(struct rf_backend *backend, struct rf_request *const *requests, unsigned n,
                 unsigned wait, int64_t timeout_ns);
+
+  /*
+   * For a backend that takes no requests any more and cannot wait either: gives it up, so that the
+   * kernel finishes what it has by itself, and waits for that, timeout_ns at most.  To be called
+   * again while it answers -EINPROGRESS; from the first call on nothing else may be but reap(),
+   * close() and abandon().
+   * 0: the kernel is done with all requests and their memory, and reap() hands over all answers
+   * that could be had; the others are lost.  -EINPROGRESS: not yet.  Another error: when the kernel
+   * is done cannot be known here.
+   */
+  int (*salvage)(struct rf_backend *backend, int64_t timeout_ns);
 
   /* Hands over answers that are there, without blocking: how many, at most max.  Fewer than max
    * means that there are no more, or that pollable() is readable for those that just came in. */

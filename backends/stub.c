@@ -42,3 +42,8 @@ int rf_stub_watch(struct rf_backend *backend, int fd) {
   (void)backend, (void)fd;
   return -ENOSYS;
 }
+
+int rf_stub_salvage(struct rf_backend *backend, int64_t timeout_ns) {
+  (void)backend, (void)timeout_ns;
+  return -ENOSYS;
+}

@@ -16,5 +16,6 @@ unsigned rf_stub_reap(struct rf_backend *backend, struct rf_result *results, uns
 int rf_stub_cancel(struct rf_backend *backend, struct rf_request *request);
 int rf_stub_pollable(struct rf_backend *backend);
 int rf_stub_watch(struct rf_backend *backend, int fd);
+int rf_stub_salvage(struct rf_backend *backend, int64_t timeout_ns);
 
 #endif

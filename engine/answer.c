@@ -69,6 +69,9 @@ static unsigned lane_for(const struct rf_slot *slot) {
 void rf_pend(struct rf_queue *queue, struct rf_slot *slot) {
   if (queue->lanes[lane_for(slot)].dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
   prepare(slot);
+  /* The main lane may not be the one that the op was accepted for. */
+  if (lane_for(slot) == RF_LANE_MAIN && !rf_main_offers(queue, &slot->request))
+    rf_fall_back(queue, slot, RF_FALLBACK_NOT_OFFERED);
   rf_pend_on(queue, slot, lane_for(slot));
 }
 

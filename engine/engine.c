@@ -159,7 +159,7 @@ static int read_options(const struct rf_engine_options *given, struct rf_engine_
   return options->depth <= RF_DEPTH_MAX ? 0 : -EINVAL;
 }
 
-/* Backends that a test brings along are taken as they are: there is no host to be probed. */
+/* Substitutes that are not of this host are taken as they are. */
 static int pretend(struct rf_engine *engine) {
   rf_probe_limits(&engine->host.limits);
   for (unsigned id = 0; id < RF_BACKENDS; id++) {
@@ -190,7 +190,7 @@ static int probe(struct rf_engine *engine, const struct rf_engine_options *optio
 }
 
 int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *given,
-                        const struct rf_backend_ops *const *backends) {
+                        const struct rf_substitute *substitute) {
   struct rf_engine_options options;
   struct wish wish;
   int status = read_options(given, &options);
@@ -199,10 +199,12 @@ int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *
   if (engine == NULL) return -ENOMEM;
   engine->log = options.log;
   engine->log_context = options.log_context;
-  engine->backends = backends != NULL ? backends : rf_backend_tables;
+  engine->backends = substitute != NULL ? substitute->backends : rf_backend_tables;
+  engine->context = substitute != NULL ? substitute->context : NULL;
+  bool probed = substitute == NULL || substitute->probed;
   engine->alive = make_alive();
   status = engine->alive == NULL ? -ENOMEM : find_wish(engine, &options, &wish);
-  if (status == 0) status = backends != NULL ? pretend(engine) : probe(engine, &options, &wish);
+  if (status == 0) status = probed ? probe(engine, &options, &wish) : pretend(engine);
   if (status == 0) status = choose(engine, &wish);
   if (status != 0) {
     free_engine(engine);

@@ -17,7 +17,8 @@
  * Files: engine.c the choice; queue.c the public calls; accept.c from op to slot and links;
  * route.c which way suits a transfer; registry.c files and arenas that are registered with rings;
  * lane.c handing over, waiting, the death of a backend; answer.c what an answer means (continue,
- * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to.
+ * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to;
+ * watchdog.c ops that take too long.
  */
 #ifndef RINGFALL_ENGINE_INTERNAL_H
 #define RINGFALL_ENGINE_INTERNAL_H
@@ -29,6 +30,7 @@
 #include <stdint.h>
 
 #include "backends/backend.h"
+#include "engine/substitute.h"
 #include <ringfall/ringfall.h>
 
 #define RF_NONE UINT32_MAX /* no slot */
@@ -55,6 +57,7 @@ enum rf_slot_flags {
   RF_SLOT_ON_THREADS = 1u << 0, /* this op goes to the threads lane */
   RF_SLOT_CANCELLED = 1u << 1,  /* rf_cancel asked for its end */
   RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
+  RF_SLOT_STALLED = 1u << 3,    /* the watchdog has reported it */
 };
 
 /*
@@ -129,7 +132,8 @@ struct rf_lane {
   bool watchable;         /* its descriptor was made, for others to watch */
 };
 
-enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANES = 2 };
+/* RETIRED: a main lane that died while the kernel had requests of it, until they are answered. */
+enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANE_RETIRED = 2, RF_LANES = 3 };
 
 /* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
 struct rf_tally {
@@ -182,6 +186,7 @@ struct rf_queue {
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
+  uint8_t died;            /* bits of the backends that died in this queue */
   bool registers;          /* the main lane's backend has places for files or memory */
   uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
   uint8_t ways[2][RF_FILE_CLASSES]; /* reads, writes: how route.c sends them; 0: to the main lane */
@@ -209,6 +214,10 @@ struct rf_queue {
   int epoll_fd;         /* over these two and the lanes; -1, like them, until rf_queue_fd */
   uint64_t timer_fd_ns; /* what timer_fd is set to; UINT64_MAX = off */
 
+  uint64_t stall_ns, close_ns; /* of the options */
+  uint64_t look_ns;            /* when the watchdog looks next; UINT64_MAX: never */
+  uint64_t look_serial;        /* the op accepted last, when it looked last */
+
   struct rf_tally tally;
   struct rf_atomic_latency *latency; /* NULL: not kept */
   struct rf_registered registered;
@@ -228,6 +237,7 @@ struct rf_file {
 
 struct rf_engine {
   const struct rf_backend_ops *const *backends; /* RF_BACKENDS tables */
+  void *context;                                /* for their open(): see substitute.h */
   struct rf_host host;
   bool required; /* host.selected or nothing */
   bool routed;   /* the choice was left to us: each op may go the way that suits it */
@@ -250,8 +260,6 @@ struct rf_engine {
 /* engine.c */
 void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *options,
-                        const struct rf_backend_ops *const *backends);
 
 /* False in a forked child. */
 static inline bool rf_engine_alive(const struct rf_engine *engine) {
@@ -381,8 +389,17 @@ void rf_lanes_close(struct rf_queue *queue);
 void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns);
 enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot);
 
+/* Whether the main lane's backend has what this request needs. */
+static inline bool rf_main_offers(const struct rf_queue *queue, const struct rf_request *request) {
+  const struct rf_backend *main = queue->lanes[RF_LANE_MAIN].backend;
+  return main->kinds & 1u << request->kind && !(request->flags & ~main->flags);
+}
+
 /* When something is to be done without an answer having come; UINT64_MAX: never. */
 uint64_t rf_lanes_next(const struct rf_queue *queue);
+/* Whatever a ring still has when a queue is closed: makes the kernel end it.  False: there is none.
+ */
+bool rf_lanes_give_up(struct rf_queue *queue);
 /* Something is pending that a turn could hand over now. */
 bool rf_lanes_stalled(const struct rf_queue *queue);
 
@@ -446,6 +463,9 @@ static inline void rf_timer_clear(struct rf_queue *queue, struct rf_slot *slot) 
 static inline uint64_t rf_timer_next(const struct rf_queue *queue) { /* UINT64_MAX: none */
   return queue->timer_count > 0 ? queue->slots[queue->timers[0]].timer_ns : UINT64_MAX;
 }
+
+/* watchdog.c */
+void rf_watchdog_look(struct rf_queue *queue, uint64_t now_ns);
 
 /* due.c */
 void rf_timers_run(struct rf_queue *queue);

@@ -4,9 +4,23 @@
  *
  * With one lane at work, its backend hands over and waits in one call.  With both, the threads
  * lane's descriptor is watched by the main lane's backend, so that one wait sees answers of either.
+ *
+ * A backend that stops taking requests is dead.  What it had not taken moves to the next one that
+ * the engine's choice allows; where none is left, to threads.  What it had taken is the kernel's,
+ * buffers included, and is answered by it: the dead lane is looked at once a millisecond until that
+ * has happened.  If it can not even wait any more, it is given up (salvage() of backend.h), which
+ * brings the kernel to an end with everything and us to know it; no completion is handed out
+ * before, since the caller would use the buffer again.  An answer that is lost for good leaves two
+ * cases: what can be done again unnoticed is done again elsewhere, all else completes with
+ * EOWNERDEAD and is never done twice.
+ *
+ * Turned down: moving everything at once (a write could run twice, and late: over newer data);
+ * answering at once with an error (buffers would be in the kernel's hands and the caller's);
+ * waiting for a hung descriptor without end.
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "engine/internal.h"
 
@@ -82,20 +96,105 @@ static void move_pending(struct rf_queue *queue, struct rf_lane *lane,
   }
 }
 
+/* After the last lane comes nothing: what it does not take, fails. */
+static bool is_last(const struct rf_queue *queue, const struct rf_lane *lane) {
+  return lane == &queue->lanes[RF_LANE_THREADS] ||
+         queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS;
+}
+
+static void fail_pending(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  while (lane->pending.count > 0)
+    rf_finish(queue, &queue->slots[rf_list_pop(queue, &lane->pending)], status);
+}
+
+/* What was in flight or is done there keeps its lane, under the other name. */
+static void retire_main(struct rf_queue *queue) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *retired = &queue->lanes[RF_LANE_RETIRED];
+  *retired = *main;
+  memset(&retired->pending, 0, sizeof(retired->pending));
+  for (uint32_t i = 0; i < queue->depth; i++) {
+    struct rf_slot *slot = &queue->slots[i];
+    bool there = slot->state == RF_SLOT_IN_FLIGHT || slot->state == RF_SLOT_DONE;
+    if (there && slot->lane == RF_LANE_MAIN) slot->lane = RF_LANE_RETIRED;
+  }
+  main->in_flight = main->refusals = 0;
+  main->not_before_ns = 0;
+  main->dead = main->deaf = main->watchable = false;
+}
+
+/* Those that sleep on the queue's descriptor hear of it, too. */
+static int join_epoll(struct rf_queue *queue, struct rf_backend *backend) {
+  struct epoll_event event = {.events = EPOLLIN};
+  if (!queue->pollable) return 0;
+  int fd = backend->ops->pollable(backend);
+  if (fd < 0) return fd;
+  return epoll_ctl(queue->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static bool may_follow(const struct rf_queue *queue, unsigned id) {
+  const struct rf_verdict *verdict = &queue->engine->host.verdicts[id];
+  if (id == RF_BACKEND_THREADS || queue->died & 1u << id) return false;
+  return !verdict->tried || verdict->usable;
+}
+
+/* Opens the next backend in the main lane.  Its own death, should it not work either, leads on. */
+static bool replace_main(struct rf_queue *queue) {
+  struct rf_lane next;
+  if (queue->engine->required || queue->lanes[RF_LANE_RETIRED].backend != NULL) return false;
+  for (unsigned id = 0; id < RF_BACKENDS; id++) {
+    memset(&next, 0, sizeof(next));
+    if (!may_follow(queue, id)) continue;
+    if (open_lane(queue, &next, (enum rf_backend_id)id) != 0) continue;
+    if (join_epoll(queue, next.backend) == 0) {
+      retire_main(queue);
+      queue->lanes[RF_LANE_MAIN].backend = next.backend;
+      queue->lanes[RF_LANE_MAIN].id = next.id;
+      return true;
+    }
+    next.backend->ops->close(next.backend);
+  }
+  return false;
+}
+
+/* Ops that were meant for the old main lane go to the new one, or to threads. */
+static void settle_main(struct rf_queue *queue) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
+  struct rf_list waiting = main->pending;
+  memset(&main->pending, 0, sizeof(main->pending));
+  memset(&queue->registered, 0, sizeof(queue->registered));
+  queue->registered.seen = UINT64_MAX; /* never: to be looked at by the next call */
+  queue->registers = main->backend->file_slots > 0 || main->backend->memory_slots > 0;
+  queue->straight = queue->fsize_limited ? 0 : main->backend->kinds;
+  rf_route_set_ways(queue);
+  while (waiting.count > 0) rf_pend(queue, &queue->slots[rf_list_pop(queue, &waiting)]);
+}
+
 static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  enum rf_backend_id id = lane->id;
+  const char *call = lane->backend->ops->submit_call;
   lane->dead = true;
-  if (lane == &queue->lanes[RF_LANE_MAIN]) queue->straight = 0;
+  queue->died |= (uint8_t)(1u << id);
   RF_COUNT(queue, deaths, 1);
   RF_COUNT(queue, generation, 1);
+  bool replaced = replace_main(queue);
   rf_log(queue->engine, RF_LOG_ERROR,
-         "%s stopped taking requests (%s: %s); this queue goes on with threads",
-         rf_backend_name(lane->id), lane->backend->ops->submit_call, strerror(-status));
+         "%s stopped taking requests (%s: %s); this queue goes on with %s", rf_backend_name(id),
+         call, strerror(-status),
+         rf_backend_name(replaced ? queue->lanes[RF_LANE_MAIN].id : RF_BACKEND_THREADS));
+  if (replaced) {
+    settle_main(queue);
+    return;
+  }
+  queue->straight = 0;
   move_pending(queue, lane, RF_FALLBACK_DEAD);
 }
 
 static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
   if (!rf_is_not_now(status)) {
-    die(queue, lane, status);
+    if (is_last(queue, lane))
+      fail_pending(queue, lane, status);
+    else
+      die(queue, lane, status);
     return;
   }
   RF_COUNT(queue, retried, 1);
@@ -103,6 +202,8 @@ static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
     lane->not_before_ns = rf_now_ns() + (RF_PAUSE_NS << lane->refusals++);
   } else if (lane->in_flight > 0) {
     lane->not_before_ns = UINT64_MAX; /* an answer will make room */
+  } else if (is_last(queue, lane)) {
+    fail_pending(queue, lane, status);
   } else {
     /* The next refusal leads here at once: nobody waits again before it has taken something. */
     move_pending(queue, lane, RF_FALLBACK_EXHAUSTED);
@@ -196,6 +297,15 @@ static void sleep_slice(uint64_t until_ns) {
   sleep_until(slice < until_ns ? slice : until_ns);
 }
 
+/* What the answer to a wait says of the lane. */
+static void note_wait(struct rf_queue *queue, struct rf_lane *lane, int status) {
+  if (status >= 0 || rf_is_not_now(status)) return;
+  lane->deaf = true;
+  rf_log(queue->engine, RF_LOG_ERROR, "%s cannot wait for completions any more: %s",
+         rf_backend_name(lane->id), strerror(-status));
+  if (lane->backend->one_call && !lane->dead) die(queue, lane, status);
+}
+
 static void wait_on(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
                     uint64_t until_ns) {
   if (wait > lane->in_flight) wait = lane->in_flight;
@@ -203,11 +313,8 @@ static void wait_on(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
     sleep_slice(until_ns);
     return;
   }
-  int status = lane->backend->ops->submit(lane->backend, NULL, 0, wait, time_left(until_ns));
-  if (status >= 0 || rf_is_not_now(status)) return;
-  lane->deaf = true;
-  rf_log(queue->engine, RF_LOG_ERROR, "%s cannot wait for completions any more: %s",
-         rf_backend_name(lane->id), strerror(-status));
+  note_wait(queue, lane,
+            lane->backend->ops->submit(lane->backend, NULL, 0, wait, time_left(until_ns)));
 }
 
 /* ---- taking in ------------------------------------------------------------------------------- */
@@ -245,6 +352,43 @@ static void wait_for_any(struct rf_queue *queue, uint64_t until_ns) {
   wait_on(queue, main, 1, until_ns);
 }
 
+/* ---- what a dead backend still has ----------------------------------------------------------- */
+
+static bool is_haunted(const struct rf_lane *lane) {
+  return lane->dead && lane->in_flight > 0;
+}
+
+/* Could it be done a second time, and nobody would notice?  Nothing that changes the file, though
+ * the same bytes: another write of the program may have gone there since. */
+static bool is_repeatable(const struct rf_slot *slot) {
+  if (rf_slot_reads(slot)) return !rf_slot_file(slot)->info.stream;
+  return slot->kind == RF_OP_NOP || slot->kind == RF_OP_FSYNC || slot->kind == RF_OP_FDATASYNC;
+}
+
+/* No more answers will come.  `settled`: the kernel is done with all of it. */
+static void lose(struct rf_queue *queue, struct rf_lane *lane, bool settled) {
+  unsigned index = (unsigned)(lane - queue->lanes);
+  for (uint32_t i = 0; i < queue->depth && lane->in_flight > 0; i++) {
+    struct rf_slot *slot = &queue->slots[i];
+    if (slot->state != RF_SLOT_IN_FLIGHT || slot->lane != index) continue;
+    lane->in_flight--;
+    if (settled && is_repeatable(slot)) {
+      rf_answer(queue, slot, -EINTR);
+    } else {
+      RF_COUNT(queue, lost, 1);
+      rf_finish(queue, slot, -EOWNERDEAD);
+    }
+  }
+}
+
+static void exorcise(struct rf_queue *queue, struct rf_lane *lane) {
+  if (!lane->deaf) note_wait(queue, lane, lane->backend->ops->submit(lane->backend, NULL, 0, 1, 1));
+  if (!lane->deaf) return;
+  int status = lane->backend->ops->salvage(lane->backend, 0);
+  take_in(queue, lane);
+  if (status != -EINPROGRESS) lose(queue, lane, status == 0);
+}
+
 static struct rf_lane *sole_lane(struct rf_queue *queue) {
   struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
   bool main_works = main->in_flight + main->pending.count > 0;
@@ -266,10 +410,15 @@ static void publish_costs(struct rf_queue *queue) {
 
 uint64_t rf_lanes_next(const struct rf_queue *queue) {
   uint64_t next = rf_timer_next(queue);
+  if (queue->look_ns < next && queue->outstanding > 0) next = queue->look_ns;
   for (unsigned i = 0; i < RF_LANES; i++) {
     const struct rf_lane *lane = &queue->lanes[i];
     if (lane->pending.count > 0 && lane->not_before_ns != 0 && lane->not_before_ns < next)
       next = lane->not_before_ns;
+    if (is_haunted(lane)) {
+      uint64_t slice = rf_now_ns() + SLICE_NS;
+      if (slice < next) next = slice;
+    }
   }
   return next;
 }
@@ -277,7 +426,7 @@ uint64_t rf_lanes_next(const struct rf_queue *queue) {
 bool rf_lanes_stalled(const struct rf_queue *queue) {
   for (unsigned i = 0; i < RF_LANES; i++) {
     const struct rf_lane *lane = &queue->lanes[i];
-    if (lane->pending.count > 0 && lane->not_before_ns == 0 &&
+    if (lane->pending.count > 0 && !lane->dead && lane->not_before_ns == 0 &&
         lane->in_flight < lane->backend->capacity)
       return true;
   }
@@ -296,7 +445,7 @@ void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns) {
   if (wait > 0 && !waited) {
     next = rf_lanes_next(queue); /* a hand-over may have been refused just now */
     if (until_ns > next) until_ns = next;
-    bool main_works = lanes[RF_LANE_MAIN].in_flight > 0;
+    bool main_works = lanes[RF_LANE_MAIN].in_flight > 0 && !lanes[RF_LANE_MAIN].dead;
     bool threads_work = lanes[RF_LANE_THREADS].in_flight > 0;
     if (main_works && threads_work)
       wait_for_any(queue, until_ns);
@@ -305,13 +454,31 @@ void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns) {
     else if (until_ns != UINT64_MAX)
       sleep_until(until_ns);
   }
-  for (unsigned i = 0; i < RF_LANES; i++) take_in(queue, &lanes[i]);
+  for (unsigned i = 0; i < RF_LANES; i++) {
+    take_in(queue, &lanes[i]);
+    if (is_haunted(&lanes[i])) exorcise(queue, &lanes[i]);
+  }
   publish_costs(queue);
+  if (queue->look_ns != UINT64_MAX) {
+    uint64_t now = rf_now_ns();
+    if (now >= queue->look_ns) rf_watchdog_look(queue, now);
+  }
+}
+
+bool rf_lanes_give_up(struct rf_queue *queue) {
+  struct rf_lane *main = &queue->lanes[RF_LANE_MAIN];
+  if (main->in_flight == 0 || main->dead || !main->backend->one_call) return false;
+  rf_log(queue->engine, RF_LOG_WARNING, "%s is given up at close, with %u requests in flight",
+         rf_backend_name(main->id), main->in_flight);
+  main->dead = main->deaf = true;
+  queue->straight = 0;
+  return true;
 }
 
 enum rf_cancelled rf_lane_cancel(struct rf_queue *queue, struct rf_slot *slot) {
   struct rf_lane *lane = &queue->lanes[slot->lane];
   uint64_t serial = slot->serial;
+  if (lane->dead && lane->deaf) return RF_CANCEL_RUNNING; /* it only answers any more */
   int status = lane->backend->ops->cancel(lane->backend, &slot->request);
   take_in(queue, lane);
   publish_costs(queue);

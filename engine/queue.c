@@ -11,6 +11,8 @@
 
 #include "engine/internal.h"
 
+#define RF_GIVEN_UP_NS UINT64_C(10000000000) /* for a ring that was given up to end */
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 void rf_queue_options_init(struct rf_queue_options *options) {
@@ -20,6 +22,7 @@ void rf_queue_options_init(struct rf_queue_options *options) {
   options->batch = 32;
   options->workers = 16;
   options->registered = true;
+  options->close_ns = UINT64_C(30000000000);
 }
 
 /* The caller's options over the defaults: a program built against an older header has fewer. */
@@ -60,8 +63,12 @@ static struct rf_queue *make_queue(struct rf_engine *engine,
       .iopoll = options->iopoll,
       .restricted = options->restricted,
       .sqpoll_idle_ms = options->sqpoll_idle_ms,
+      .context = engine->context,
   };
   queue->policy = options->policy;
+  queue->stall_ns = options->stall_ns;
+  queue->close_ns = options->close_ns;
+  queue->look_ns = options->stall_ns == 0 ? UINT64_MAX : rf_now_ns() + options->stall_ns;
   queue->last = RF_NONE;
   queue->ready_fd = queue->timer_fd = queue->epoll_fd = -1;
   queue->timer_fd_ns = UINT64_MAX;
@@ -160,7 +167,8 @@ static int make_fds(struct rf_queue *queue) {
   if (status == 0) status = add_to_epoll(queue, queue->timer_fd);
   for (unsigned i = 0; i < RF_LANES && status == 0; i++) {
     struct rf_backend *backend = queue->lanes[i].backend;
-    if (backend != NULL) status = add_to_epoll(queue, backend->ops->pollable(backend));
+    if (backend != NULL && !queue->lanes[i].dead)
+      status = add_to_epoll(queue, backend->ops->pollable(backend));
   }
   return status;
 }
@@ -360,27 +368,37 @@ int rf_cancel(struct rf_queue *queue, uint64_t user_data) {
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-/* Nothing new is started: every op is marked as cancelled, which also ends continuations. */
-static void drain(struct rf_queue *queue) {
-  for (uint32_t i = 0; i < queue->depth; i++) {
-    uint8_t state = queue->slots[i].state;
-    if (state != RF_SLOT_FREE && state != RF_SLOT_DONE) cancel_slot(queue, &queue->slots[i]);
-  }
-  while (queue->outstanding > 0) {
-    rf_lanes_turn(queue, queue->outstanding, UINT64_MAX);
+static void turn_until(struct rf_queue *queue, uint64_t until_ns) {
+  while (queue->outstanding > 0 && (until_ns == UINT64_MAX || rf_now_ns() < until_ns)) {
+    rf_lanes_turn(queue, queue->outstanding, until_ns);
     rf_timers_run(queue);
   }
 }
 
+/* Nothing new is started: every op is marked as cancelled, which also ends continuations.  False if
+ * not all of them have an end. */
+static bool drain(struct rf_queue *queue) {
+  for (uint32_t i = 0; i < queue->depth; i++) {
+    uint8_t state = queue->slots[i].state;
+    if (state != RF_SLOT_FREE && state != RF_SLOT_DONE) cancel_slot(queue, &queue->slots[i]);
+  }
+  turn_until(queue, queue->close_ns == 0 ? UINT64_MAX : rf_now_ns() + queue->close_ns);
+  if (queue->outstanding == 0) return true;
+  if (!rf_lanes_give_up(queue)) return false;
+  turn_until(queue, rf_now_ns() + RF_GIVEN_UP_NS);
+  return queue->outstanding == 0;
+}
+
 int rf_queue_close(struct rf_queue *queue) {
   if (queue == NULL) return 0;
-  bool alive = rf_engine_alive(queue->engine);
+  bool alive = rf_engine_alive(queue->engine), drained = true;
   if (alive && queue->outstanding > 0) {
     int status = enter(queue);
     if (status != 0) return status;
-    drain(queue);
+    drained = drain(queue);
   }
   if (alive) delist(queue);
+  if (!drained) return -ETIMEDOUT; /* and its memory stays: the kernel or a worker has some of it */
   rf_lanes_close(queue);
   free_queue(queue);
   return 0;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the core makes of backends that cut, refuse, delay, reorder, run dry and die.
-#include "tests/fault_backend.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
@@ -13,11 +11,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "tests/fault_rig.h"
 #include "tests/queue_rig.h"
 
 namespace {
 
-using fault::kForever;
 using queue_rig::kLostNs;
 using queue_rig::Pattern;
 
@@ -26,24 +24,47 @@ constexpr uint64_t kMillisecond = 1000000;
 constexpr auto kMain = RF_BACKEND_IO_URING;
 constexpr auto kThreads = RF_BACKEND_THREADS;
 
+std::string Errno(int error) {
+  return strerrorname_np(error);
+}
+
+// The threads stand in for io_uring, so that nothing here depends on the host, and go wrong there.
 class Fault : public testing::Test {
 protected:
   void Open(unsigned depth = 128) {
     rig.queue_options.depth = depth;
-    ASSERT_EQ(rig.Open(backends.tables()), 0) << rig.Log();
+    ASSERT_EQ(rig.Open(faults.injector()), 0) << rig.Log();
     ASSERT_EQ(rf_queue_backend(rig.queue), kMain);
   }
 
-  void TearDown() override {
-    EXPECT_EQ(backends.broken_rules, "");
-    EXPECT_GT(backends.record(kMain).opened, 0u) << "the test has tested nothing";
+  // Every op to the backend, whatever the file would suit.
+  void NotRouted() {
+    rig.engine_options.choice = RF_CHOICE_PREFER;
+    rig.engine_options.backend = kMain;
   }
 
-  fault::Plan &plan() { return backends.plan(kMain); }
-  fault::Record &record() { return backends.record(kMain); }
+  void SetUp() override { Plan(""); }
+
+  void TearDown() override {
+    EXPECT_EQ(faults.BrokenRule(), "");
+    EXPECT_GT(faults.Counts().backends[kMain].opened, 0u) << "the test has tested nothing";
+  }
+
+  // A plan for the place of io_uring, but for faults that name another.
+  void Plan(const std::string &text) {
+    rf_fault_plan plan = {};
+    ASSERT_EQ(fault_rig::Parse("stand_in " + text, &plan), "") << text;
+    for (unsigned i = 0; i < plan.count; i++)
+      if (plan.faults[i].backends == 0) plan.faults[i].backends = 1u << kMain;
+    ASSERT_EQ(rf_fault_injector_plan(faults.injector(), &plan), 0) << text;
+  }
+
+  uint64_t Injected(rf_fault_kind kind = RF_FAULT_ERROR) { return faults.Counts().injected[kind]; }
+  uint64_t Taken() { return faults.Counts().backends[kMain].taken; }
+  uint64_t Refusals() { return faults.Counts().backends[kMain].refusals; }
 
   void ExpectWrittenOnce(size_t size) {
-    std::vector<unsigned> times = backends.TimesWritten(size);
+    std::vector<unsigned> times = faults.TimesWritten(size);
     for (size_t at = 0; at < size; at++)
       ASSERT_EQ(times[at], 1u) << "byte " << at << " was written so many times";
   }
@@ -70,7 +91,7 @@ protected:
     }
   }
 
-  fault::Backends backends; // outlives the rig
+  fault_rig::Faults faults; // outlives the rig
   queue_rig::Rig rig;
 };
 
@@ -96,7 +117,7 @@ protected:
 
 TEST_P(Cut, WritesAndReadsAreContinuedToTheLastByte) {
   Open();
-  plan().cut = GetParam();
+  Plan("short=" + std::to_string(GetParam()));
   std::string data = Pattern(kSize), back(kSize, '\0');
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), kSize, 0, 1));
   EXPECT_EQ(done.status, 0);
@@ -116,7 +137,7 @@ TEST_P(Cut, WritesAndReadsAreContinuedToTheLastByte) {
 
 TEST_P(Cut, VectorsAreContinuedToTheLastByteOfTheLastPart) {
   Open();
-  plan().cut = GetParam();
+  Plan("short=" + std::to_string(GetParam()));
   std::string data = Pattern(kSize, 2), back(kSize, '\0');
   std::vector<iovec> from = Parts(&data), to = Parts(&back);
   rf_completion done = rig.Do(rf_op_writev(rig.file, from.data(), from.size(), 0, 1));
@@ -133,7 +154,7 @@ TEST_P(Cut, VectorsAreContinuedToTheLastByteOfTheLastPart) {
 
 TEST_P(Cut, AnOpThatAllowsShortHasWhatTheFirstCallMoved) {
   Open();
-  plan().cut = GetParam();
+  Plan("short=" + std::to_string(GetParam()));
   std::string data = Pattern(kSize), back(kSize, '\0');
   std::vector<iovec> to = Parts(&back);
   int64_t first = std::min<int64_t>(GetParam(), kSize);
@@ -158,7 +179,7 @@ TEST_F(Fault, AReadThatIsCutStopsAtTheEndOfTheFile) {
   Open();
   std::string data = Pattern(1000), back(5000, '\0');
   ASSERT_EQ(pwrite(rig.fd, data.data(), data.size(), 0), 1000);
-  plan().cut = 300;
+  Plan("short=300");
   rf_completion done = rig.Do(rf_op_read(rig.file, back.data(), back.size(), 0, 1));
   EXPECT_EQ(done.status, 0);
   EXPECT_EQ(done.bytes, 1000);
@@ -167,10 +188,7 @@ TEST_F(Fault, AReadThatIsCutStopsAtTheEndOfTheFile) {
 
 TEST_F(Fault, AnErrorAfterAShortWriteComesWithTheBytesBeforeIt) {
   Open();
-  plan().cut = 100;
-  plan().answer = -ENOSPC;
-  plan().answers = kForever;
-  plan().answer_from = 300;
+  Plan("short=100 error=ENOSPC:from=300");
   std::string data = Pattern(1000);
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 1));
   EXPECT_EQ(done.status, -ENOSPC);
@@ -183,20 +201,17 @@ TEST_F(Fault, AnErrorAfterAShortWriteComesWithTheBytesBeforeIt) {
 
 TEST_F(Fault, AWriteThatIsAnsweredWithNothingForEverEndsWithEio) {
   Open();
-  plan().answers = kForever;
-  plan().answer_kinds = 1u << RF_REQUEST_WRITE;
+  Plan("error=0:write");
   char byte = 'x';
   rf_completion done = rig.Do(rf_op_write(rig.file, &byte, 1, 0, 1));
   EXPECT_EQ(done.status, -EIO);
   EXPECT_EQ(done.bytes, 0);
-  EXPECT_EQ(record().injected, 1u + kRetries);
+  EXPECT_EQ(Injected(), 1u + kRetries);
 }
 
 TEST_F(Fault, AWriteThatIsAnsweredWithNothingHalfWayHasTheHalfAndEio) {
   Open();
-  plan().cut = 512;
-  plan().answers = kForever;
-  plan().answer_from = 1024;
+  Plan("short=512 error=0:from=1024");
   std::string data = Pattern(2048);
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 1));
   EXPECT_EQ(done.status, -EIO);
@@ -205,13 +220,12 @@ TEST_F(Fault, AWriteThatIsAnsweredWithNothingHalfWayHasTheHalfAndEio) {
 
 TEST_F(Fault, AWriteThatIsAnsweredWithNothingAFewTimesGoesOn) {
   Open();
-  plan().answers = 3;
-  plan().answer_kinds = 1u << RF_REQUEST_WRITE;
+  Plan("error=0:write,x3,each");
   std::string data = Pattern(2048);
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 1));
   EXPECT_EQ(done.status, 0);
   EXPECT_EQ(done.bytes, 2048);
-  EXPECT_EQ(record().injected, 3u);
+  EXPECT_EQ(Injected(), 3u);
   ExpectWrittenOnce(2048);
 }
 
@@ -221,11 +235,10 @@ class NotNow : public Fault, public testing::WithParamInterface<int> {};
 
 TEST_P(NotNow, AsAnAnswerIsTriedAgainUntilItIsDone) {
   Open();
-  plan().answer = -GetParam();
-  plan().answers = 3;
+  Plan("error=" + Errno(GetParam()) + ":x3,each");
   EXPECT_TRUE(rig.RoundTrip(32, 512));
   EXPECT_EQ(rig.Counters().retried, 3u * (32 + 1 + 32)) << "writes, one fsync, reads";
-  EXPECT_EQ(record().injected, 3u * (32 + 1 + 32));
+  EXPECT_EQ(Injected(), 3u * (32 + 1 + 32));
   EXPECT_EQ(rig.Counters().failed, 0u);
   EXPECT_EQ(FellBackInAll(), 0u);
   ExpectWrittenOnce(32 * 512);
@@ -233,8 +246,7 @@ TEST_P(NotNow, AsAnAnswerIsTriedAgainUntilItIsDone) {
 
 TEST_P(NotNow, AsTheLastButOneAnswerIsNoError) {
   Open();
-  plan().answer = -GetParam();
-  plan().answers = kRetries;
+  Plan("error=" + Errno(GetParam()) + ":x" + std::to_string(kRetries) + ",each");
   char byte = 'x';
   EXPECT_EQ(rig.Do(rf_op_write(rig.file, &byte, 1, 0, 1)).status, 0);
   EXPECT_EQ(rig.Counters().retried, kRetries);
@@ -242,15 +254,14 @@ TEST_P(NotNow, AsTheLastButOneAnswerIsNoError) {
 
 TEST_P(NotNow, ForEverEndsWithThatErrorAfterAllRetries) {
   Open();
-  plan().answer = -GetParam();
-  plan().answers = kForever;
+  Plan("error=" + Errno(GetParam()));
   char byte = 'x';
   uint64_t before = rf_now_ns();
   rf_completion done = rig.Do(rf_op_write(rig.file, &byte, 1, 0, 1));
   EXPECT_EQ(done.status, -GetParam());
   EXPECT_EQ(done.bytes, 0);
   EXPECT_GE(rf_now_ns() - before, 100 * kMillisecond) << "with pauses in between";
-  EXPECT_EQ(record().injected, 1u + kRetries);
+  EXPECT_EQ(Injected(), 1u + kRetries);
   EXPECT_EQ(rig.Counters().retried, kRetries);
   EXPECT_EQ(rig.Counters().failed, 1u);
   EXPECT_EQ(rig.Content(1), "");
@@ -258,9 +269,7 @@ TEST_P(NotNow, ForEverEndsWithThatErrorAfterAllRetries) {
 
 TEST_P(NotNow, CountsAnewAfterEveryPieceThatWasMoved) {
   Open();
-  plan().cut = 100;
-  plan().answer = -GetParam();
-  plan().answers = 5;
+  Plan("short=100 error=" + Errno(GetParam()) + ":x5,each");
   std::string data = Pattern(500);
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 1));
   EXPECT_EQ(done.status, 0);
@@ -271,10 +280,9 @@ TEST_P(NotNow, CountsAnewAfterEveryPieceThatWasMoved) {
 
 TEST_P(NotNow, FromSubmitIsTriedAgainUntilItIsTaken) {
   Open();
-  plan().submit_error = GetParam();
-  plan().submit_errors = 5;
+  Plan("refuse=" + Errno(GetParam()) + ":x5");
   EXPECT_TRUE(rig.RoundTrip(32, 512));
-  EXPECT_EQ(record().refusals, 5u);
+  EXPECT_EQ(Refusals(), 5u);
   EXPECT_EQ(rig.Counters().retried, 5u);
   EXPECT_EQ(FellBackInAll(), 0u);
   ExpectWrittenOnce(32 * 512);
@@ -282,21 +290,20 @@ TEST_P(NotNow, FromSubmitIsTriedAgainUntilItIsTaken) {
 
 TEST_P(NotNow, FromSubmitForEverIsExhaustionAndThreadsDoTheWork) {
   Open();
-  plan().submit_error = GetParam();
-  plan().submit_errors = kForever;
+  Plan("refuse=" + Errno(GetParam()));
   std::string data = Pattern(20 * 512);
   std::vector<rf_completion> all = rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512));
   EXPECT_TRUE(rig.Completed(all, 20, 512));
   for (const rf_completion &done : all) EXPECT_EQ(done.backend, kThreads);
   EXPECT_EQ(FellBack(RF_OP_WRITE, RF_FALLBACK_EXHAUSTED), 20u);
   EXPECT_EQ(FellBackInAll(), 20u);
-  EXPECT_EQ(record().refusals, 1u + kRetries);
+  EXPECT_EQ(Refusals(), 1u + kRetries);
   EXPECT_EQ(rig.Counters().deaths, 0u);
   EXPECT_EQ(rf_queue_backend(rig.queue), kMain) << "it is not dead";
   EXPECT_TRUE(rig.Content(data.size()) == data);
   ExpectWrittenOnce(data.size());
 
-  plan().submit_errors = 0;
+  Plan("");
   EXPECT_EQ(rig.Do(rf_op_nop(1)).backend, kMain) << "and is used again";
 }
 
@@ -315,20 +322,19 @@ TEST_F(Fault, ARefusedHandOverWaitsForTheAnswersThatAreStillToCome) {
   rf_op slow = rf_op_read(pipe_file, &got, 1, 0, 1000);
   ASSERT_EQ(rf_submit(rig.queue, &slow, 1), 1);
   ASSERT_EQ(rf_flush(rig.queue), 0);
-  ASSERT_EQ(record().taken, 1u);
+  ASSERT_EQ(Taken(), 1u);
 
-  plan().submit_error = EAGAIN;
-  plan().submit_errors = kForever;
+  Plan("refuse=EAGAIN");
   std::string data = Pattern(20 * 512);
   std::vector<rf_op> ops = rig.Blocks(RF_OP_WRITE, &data, 512);
   ASSERT_EQ(rf_submit(rig.queue, ops.data(), 20), 20);
   TurnUntilRetried(1 + kRetries);
   rf_completion done[21];
   EXPECT_EQ(rf_wait(rig.queue, done, 1, 21, 10 * kMillisecond), 0);
-  EXPECT_EQ(record().refusals, 1u + kRetries) << "no more until there is an answer";
+  EXPECT_EQ(Refusals(), 1u + kRetries) << "no more until there is an answer";
   EXPECT_EQ(FellBackInAll(), 0u);
 
-  plan().submit_errors = 0;
+  Plan("");
   ASSERT_EQ(write(ends[1], "!", 1), 1);
   EXPECT_EQ(rf_wait(rig.queue, done, 21, 21, kLostNs), 21);
   EXPECT_EQ(got, '!');
@@ -341,29 +347,25 @@ TEST_F(Fault, ARefusedHandOverWaitsForTheAnswersThatAreStillToCome) {
 
 TEST_F(Fault, EagainOfAnOpThatMustNotWaitReachesTheCallerAtOnce) {
   Open();
-  plan().answer = -EAGAIN;
-  plan().answers = kForever;
+  Plan("error=EAGAIN");
   char byte = 0;
   rf_op op = rf_op_read(rig.file, &byte, 1, 0, 1);
   op.flags = RF_OP_NOWAIT;
   EXPECT_EQ(rig.Do(op).status, -EAGAIN);
-  EXPECT_EQ(record().injected, 1u);
+  EXPECT_EQ(Injected(), 1u);
   EXPECT_EQ(rig.Counters().retried, 0u);
 }
 
 TEST_F(Fault, EintrOfAnOpThatMustNotWaitIsTriedAgain) {
   Open();
-  plan().answer = -EINTR;
-  plan().answers = 2;
-  plan().answer_kinds = 1u << RF_REQUEST_NOP;
   ASSERT_EQ(pwrite(rig.fd, "x", 1, 0), 1);
   char byte = 0;
   rf_op op = rf_op_read(rig.file, &byte, 1, 0, 1);
   op.flags = RF_OP_NOWAIT;
-  plan().answer_kinds = fault::kTransfers;
+  Plan("error=EINTR:read,x2");
   rf_completion done = rig.Do(op);
   EXPECT_TRUE(done.status == 0 || done.status == -EOPNOTSUPP) << done.status;
-  EXPECT_EQ(record().injected, 2u);
+  EXPECT_EQ(Injected(), 2u);
   EXPECT_EQ(rig.Counters().retried, 2u);
 }
 
@@ -371,7 +373,7 @@ TEST_F(Fault, EintrOfAnOpThatMustNotWaitIsTriedAgain) {
 
 TEST_F(Fault, ABackendThatTakesPartOfABatchGetsTheRestLater) {
   Open(256);
-  plan().take_most = 3;
+  Plan("partial=3");
   EXPECT_TRUE(rig.RoundTrip(200, 512));
   ExpectWrittenOnce(200 * 512);
   EXPECT_GE(rig.Counters().batches, 400u / 3);
@@ -379,7 +381,7 @@ TEST_F(Fault, ABackendThatTakesPartOfABatchGetsTheRestLater) {
 }
 
 TEST_F(Fault, ACapacityOfFourCarriesAQueueOfFiveHundredAndTwelve) {
-  plan().capacity = 4;
+  Plan("capacity=4");
   Open(512);
   std::string data = Pattern(512 * 512);
   std::vector<rf_op> ops = rig.Blocks(RF_OP_WRITE, &data, 512);
@@ -387,7 +389,7 @@ TEST_F(Fault, ACapacityOfFourCarriesAQueueOfFiveHundredAndTwelve) {
   std::vector<rf_completion> done(512);
   EXPECT_EQ(rf_wait(rig.queue, done.data(), 512, 512, kLostNs), 512);
   EXPECT_TRUE(rig.Completed(done, 512, 512));
-  EXPECT_EQ(record().most_in_flight, 4u);
+  EXPECT_EQ(faults.Counts().backends[kMain].most_in_flight, 4u);
   EXPECT_EQ(FellBackInAll(), 0u);
   EXPECT_TRUE(rig.Content(data.size()) == data);
   ExpectWrittenOnce(data.size());
@@ -397,7 +399,7 @@ TEST_F(Fault, ACapacityOfFourCarriesAQueueOfFiveHundredAndTwelve) {
 
 TEST_F(Fault, AnswersInReverseOrderReachTheRightOps) {
   Open(64);
-  plan().reversed = true;
+  Plan("reorder");
   std::string data = Pattern(32 * 512), back(data.size(), '\0');
   ASSERT_EQ(pwrite(rig.fd, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
   std::vector<rf_op> ops = rig.Blocks(RF_OP_READ, &back, 512);
@@ -417,11 +419,7 @@ TEST_F(Fault, AnswersInReverseOrderReachTheRightOps) {
 
 TEST_F(Fault, LinkedWritesKeepTheirOrderWhateverTheBackendDoes) {
   Open(64);
-  plan().reversed = true;
-  plan().take_most = 2;
-  plan().cut = 100;
-  plan().answer = -EINTR;
-  plan().answers = 1;
+  Plan("short=100 error=EINTR:x1,each partial=2 reorder");
   std::vector<std::string> data;
   for (uint32_t i = 0; i < 40; i++) data.push_back(Pattern(256, i));
   std::vector<rf_op> ops;
@@ -438,8 +436,7 @@ TEST_F(Fault, LinkedWritesKeepTheirOrderWhateverTheBackendDoes) {
 // ---- per-op fallback ---------------------------------------------------------------------------
 
 TEST_F(Fault, KindsThatAreNotOfferedRunOnThreadsAndAreCounted) {
-  plan().kinds_missing =
-      1u << RF_REQUEST_FSYNC | 1u << RF_REQUEST_FDATASYNC | 1u << RF_REQUEST_FALLOCATE;
+  Plan("lack:fsync,fdatasync,fallocate");
   Open();
   std::string data = Pattern(8192);
   EXPECT_EQ(rig.Do(rf_op_write(rig.file, data.data(), 8192, 0, 1)).backend, kMain);
@@ -457,7 +454,7 @@ TEST_F(Fault, KindsThatAreNotOfferedRunOnThreadsAndAreCounted) {
 }
 
 TEST_F(Fault, FlagsThatAreNotOfferedRunOnThreadsAndAreCounted) {
-  plan().flags_missing = RF_REQUEST_DSYNC;
+  Plan("lack:dsync");
   Open();
   std::string data = Pattern(8192);
   rf_op op = rf_op_write(rig.file, data.data(), 8192, 0, 1);
@@ -473,44 +470,36 @@ class Refused : public Fault, public testing::WithParamInterface<int> {};
 
 TEST_P(Refused, OpsAreDoneByThreadsAndCounted) {
   Open();
-  plan().answer = -GetParam();
-  plan().answers = kForever;
+  Plan("error=" + Errno(GetParam()));
   EXPECT_TRUE(rig.RoundTrip(32, 512));
   EXPECT_EQ(FellBack(RF_OP_WRITE, RF_FALLBACK_REFUSED), 32u);
   EXPECT_EQ(FellBack(RF_OP_READ, RF_FALLBACK_REFUSED), 32u);
   EXPECT_EQ(FellBack(RF_OP_FSYNC, RF_FALLBACK_REFUSED), 1u);
   EXPECT_EQ(FellBackInAll(), 65u);
-  EXPECT_TRUE(record().executions.empty());
+  EXPECT_TRUE(faults.Done(kMain).empty());
   ExpectWrittenOnce(32 * 512);
 }
 
 TEST_P(Refused, OpsGoOnWhereTheyHadBeen) {
   Open();
-  plan().cut = 300;
-  plan().answer = -GetParam();
-  plan().answers = kForever;
-  plan().answer_from = 900;
+  Plan("short=300 error=" + Errno(GetParam()) + ":from=900");
   std::string data = Pattern(4000);
   rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 1));
   EXPECT_EQ(done.status, 0);
   EXPECT_EQ(done.bytes, 4000);
   EXPECT_EQ(done.backend, kThreads);
   EXPECT_EQ(FellBack(RF_OP_WRITE, RF_FALLBACK_REFUSED), 1u);
-  EXPECT_EQ(record().executions.size(), 3u);
+  EXPECT_EQ(faults.Done(kMain).size(), 3u);
   EXPECT_TRUE(rig.Content(4000) == data);
   ExpectWrittenOnce(4000);
 }
 
 TEST_P(Refused, OpsThatThreadsRefuseTooFailWithThatError) {
-  for (rf_backend_id id : {kMain, kThreads}) {
-    backends.plan(id).answer = -GetParam();
-    backends.plan(id).answers = kForever;
-  }
+  Plan("error=" + Errno(GetParam()) + ":io_uring,threads");
   Open();
   char byte = 'x';
   EXPECT_EQ(rig.Do(rf_op_write(rig.file, &byte, 1, 0, 1)).status, -GetParam());
-  EXPECT_EQ(record().injected, 1u);
-  EXPECT_EQ(backends.record(kThreads).injected, 1u);
+  EXPECT_EQ(Injected(), 2u) << "one by each";
 }
 
 INSTANTIATE_TEST_SUITE_P(Errors, Refused, testing::Values(EINVAL, EOPNOTSUPP, ENOSYS),
@@ -522,9 +511,7 @@ class Passed : public Fault, public testing::WithParamInterface<int> {};
 
 TEST_P(Passed, OnErrorsAreTheOpsOwnAndTheOthersGoOn) {
   Open();
-  plan().answer = -GetParam();
-  plan().answers = kForever;
-  plan().answer_from = 63 * 512;
+  Plan("error=" + Errno(GetParam()) + ":from=32256");
   std::string data = Pattern(64 * 512);
   std::vector<rf_completion> all = rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512));
   ASSERT_EQ(all.size(), 64u);
@@ -532,7 +519,7 @@ TEST_P(Passed, OnErrorsAreTheOpsOwnAndTheOthersGoOn) {
     EXPECT_EQ(done.status, done.user_data == 63 ? -GetParam() : 0);
     EXPECT_EQ(done.bytes, done.user_data == 63 ? 0 : 512);
   }
-  EXPECT_EQ(record().injected, 1u) << "it is not tried again";
+  EXPECT_EQ(Injected(), 1u) << "it is not tried again";
   EXPECT_EQ(rig.Counters().failed, 1u);
   EXPECT_EQ(FellBackInAll(), 0u);
 }
@@ -545,8 +532,7 @@ INSTANTIATE_TEST_SUITE_P(Errors, Passed, testing::Values(EIO, ENOSPC, EFAULT, EB
 // io_uring answers ECANCELED, unasked, when it cannot start a worker: the work was not begun.
 TEST_F(Fault, AnOpThatTheKernelGaveUpUnaskedIsDoneByThreads) {
   Open();
-  plan().answer = -ECANCELED;
-  plan().answers = kForever;
+  Plan("error=ECANCELED");
   std::string data = Pattern(64 * 512);
   std::vector<rf_completion> all = rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512));
   ASSERT_EQ(all.size(), 64u);
@@ -561,10 +547,8 @@ TEST_F(Fault, AnOpThatTheKernelGaveUpUnaskedIsDoneByThreads) {
 // ---- death -------------------------------------------------------------------------------------
 
 TEST_F(Fault, DeathLosesNothingAndWritesNothingTwice) {
-  plan().capacity = 16;
-  plan().submit_error = EPERM;
-  plan().submit_errors = kForever;
-  plan().submit_after = 50;
+  Plan("death=EPERM@51 capacity=16");
+  NotRouted();
   Open(256);
   std::string data = Pattern(200 * 512);
   EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
@@ -574,23 +558,81 @@ TEST_F(Fault, DeathLosesNothingAndWritesNothingTwice) {
   EXPECT_EQ(counters.deaths, 1u);
   EXPECT_EQ(counters.generation, 2u);
   EXPECT_EQ(counters.failed, 0u);
-  EXPECT_EQ(record().taken, 50u);
-  EXPECT_EQ(record().executions.size(), 50u);
-  EXPECT_EQ(record().refusals, 1u) << "a dead one is left alone";
-  EXPECT_EQ(counters.fell_back[RF_OP_WRITE][RF_FALLBACK_DEAD], 150u);
-  EXPECT_EQ(FellBackInAll(), 150u);
-  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
-  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"io_uring", "fault_submit", strerror(EPERM)})) << rig.Log();
+  EXPECT_EQ(Taken(), 50u);
+  EXPECT_EQ(faults.Done(kMain).size(), 50u);
+  EXPECT_EQ(Refusals(), 1u) << "a dead one is left alone";
+  EXPECT_EQ(faults.Done(RF_BACKEND_LIBAIO).size(), 150u);
+  EXPECT_EQ(FellBackInAll(), 0u);
+  EXPECT_EQ(rf_queue_backend(rig.queue), RF_BACKEND_LIBAIO) << "the next one";
+  EXPECT_TRUE(
+      rig.Logged(RF_LOG_ERROR, {"io_uring", "fault_injection", strerror(EPERM), "with libaio"}))
+      << rig.Log();
   EXPECT_TRUE(rig.RoundTrip(64, 512, 9)) << "and the queue goes on";
   EXPECT_EQ(rig.Counters().deaths, 1u);
 }
 
+TEST_F(Fault, DeathOfTheNextBackendTooLosesNothing) {
+  Plan("death=EPERM:io_uring@51 death=ENOSYS:libaio@31 capacity=16:io_uring,libaio");
+  NotRouted();
+  Open(256);
+  std::string data = Pattern(200 * 512);
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
+  EXPECT_TRUE(rig.Content(data.size()) == data);
+  ExpectWrittenOnce(data.size());
+  rf_counters counters = rig.Counters();
+  EXPECT_EQ(counters.deaths, 2u);
+  EXPECT_EQ(counters.generation, 3u);
+  EXPECT_EQ(counters.fell_back[RF_OP_WRITE][RF_FALLBACK_DEAD], 120u);
+  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
+  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"io_uring", strerror(EPERM), "with libaio"})) << rig.Log();
+  EXPECT_TRUE(rig.Logged(RF_LOG_ERROR, {"libaio", strerror(ENOSYS), "with threads"})) << rig.Log();
+}
+
+TEST_F(Fault, DeathOfARequiredBackendLeadsToThreadsAtOnce) {
+  Plan("death=EPERM@51 capacity=16");
+  NotRouted();
+  rig.engine_options.choice = RF_CHOICE_REQUIRE;
+  Open(256);
+  std::string data = Pattern(200 * 512);
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512)), 200, 512));
+  ExpectWrittenOnce(data.size());
+  EXPECT_EQ(rf_queue_backend(rig.queue), kThreads);
+  EXPECT_EQ(FellBack(RF_OP_WRITE, RF_FALLBACK_DEAD), 150u);
+}
+
+// What the dead one had taken is done, and nobody will ever hear of it.
+TEST_F(Fault, AWriteWhoseFateIsNotKnownSaysSoAndIsNotDoneAgain) {
+  Plan("death=EPERM@51 lost capacity=16");
+  NotRouted();
+  Open(256);
+  std::string data = Pattern(200 * 512), back(data.size(), '\0');
+  unsigned lost = 0;
+  for (const rf_completion &done : rig.Do(rig.Blocks(RF_OP_WRITE, &data, 512))) {
+    EXPECT_TRUE(done.status == 0 || done.status == -EOWNERDEAD) << done.status;
+    EXPECT_EQ(done.bytes, done.status == 0 ? 512 : 0);
+    lost += done.status != 0;
+  }
+  EXPECT_GT(lost, 0u);
+  EXPECT_LE(lost, 16u) << "only what was in flight";
+  EXPECT_EQ(rig.Counters().lost, lost);
+  for (unsigned times : faults.TimesWritten(data.size())) ASSERT_LE(times, 1u);
+  EXPECT_EQ(rig.Counters().deaths, 1u);
+}
+
+TEST_F(Fault, AReadWhoseAnswerIsLostIsDoneAgain) {
+  std::string data = Pattern(200 * 512), back(data.size(), '\0');
+  Plan("death=EPERM@51 lost capacity=16");
+  NotRouted();
+  Open(256);
+  ASSERT_EQ(pwrite(rig.fd, data.data(), data.size(), 0), static_cast<ssize_t>(data.size()));
+  EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_READ, &back, 512)), 200, 512));
+  EXPECT_TRUE(back == data);
+  EXPECT_EQ(rig.Counters().lost, 0u);
+  EXPECT_GT(rig.Counters().retried, 0u) << "nothing was lost";
+}
+
 TEST_F(Fault, DeathInTheMiddleOfShortTransfersLosesNothing) {
-  plan().capacity = 8;
-  plan().cut = 100;
-  plan().submit_error = EPERM;
-  plan().submit_errors = kForever;
-  plan().submit_after = 301;
+  Plan("short=100 death=EPERM@302 capacity=8");
   Open(128);
   std::string data = Pattern(100 * 777);
   EXPECT_TRUE(rig.Completed(rig.Do(rig.Blocks(RF_OP_WRITE, &data, 777)), 100, 777));
@@ -600,12 +642,12 @@ TEST_F(Fault, DeathInTheMiddleOfShortTransfersLosesNothing) {
 }
 
 TEST_F(Fault, DeathWithoutEverHavingWorkedLosesNothing) {
-  plan().submit_error = ENOSYS;
-  plan().submit_errors = kForever;
+  Plan("death=ENOSYS");
+  NotRouted();
   Open();
   EXPECT_TRUE(rig.RoundTrip());
   EXPECT_EQ(rig.Counters().deaths, 1u);
-  EXPECT_EQ(FellBackInAll(), 129u);
+  EXPECT_EQ(faults.Done(RF_BACKEND_LIBAIO).size(), 129u);
 }
 
 TEST_F(Fault, WhatADeadBackendHadTakenIsStillAnsweredByIt) {
@@ -618,13 +660,12 @@ TEST_F(Fault, WhatADeadBackendHadTakenIsStillAnsweredByIt) {
   rf_op slow = rf_op_read(pipe_file, &got, 1, 0, 1000);
   ASSERT_EQ(rf_submit(rig.queue, &slow, 1), 1);
   ASSERT_EQ(rf_flush(rig.queue), 0);
-  plan().submit_error = EPERM;
-  plan().submit_errors = kForever;
+  Plan("death=EPERM");
   rf_op nop = rf_op_nop(1);
   rf_completion done[2];
   ASSERT_EQ(rf_submit_and_wait(rig.queue, &nop, 1, nullptr, done, 1, 2, kLostNs), 1);
   EXPECT_EQ(done[0].user_data, 1u);
-  EXPECT_EQ(done[0].backend, kThreads);
+  EXPECT_EQ(done[0].backend, RF_BACKEND_LIBAIO);
   EXPECT_EQ(rig.Counters().deaths, 1u);
   ASSERT_EQ(write(ends[1], "!", 1), 1);
   ASSERT_EQ(rf_wait(rig.queue, done, 1, 2, kLostNs), 1);
@@ -637,8 +678,7 @@ TEST_F(Fault, WhatADeadBackendHadTakenIsStillAnsweredByIt) {
 
 TEST_F(Fault, ABackendThatCannotWaitIsAskedAgainAndAgain) {
   Open();
-  plan().wait_error = EPERM;
-  plan().take_most = 1;
+  Plan("deaf=EPERM partial=1");
   EXPECT_TRUE(rig.RoundTrip(32, 512));
   EXPECT_EQ(rig.Counters().deaths, 0u) << "it still takes requests";
 }
@@ -646,11 +686,11 @@ TEST_F(Fault, ABackendThatCannotWaitIsAskedAgainAndAgain) {
 TEST_F(Fault, AQueueWhoseBackendCannotBeOpenedTakesTheNext) {
   Open();
   ASSERT_EQ(rig.CloseQueue(), 0);
-  plan().open_error = EMFILE;
+  Plan("open=EMFILE");
   ASSERT_EQ(rig.OpenQueue(), 0);
   EXPECT_EQ(rf_queue_backend(rig.queue), RF_BACKEND_LIBAIO);
   EXPECT_EQ(rig.Counters().generation, 2u);
-  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"fault_setup", strerror(EMFILE)})) << rig.Log();
+  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"fault_injection", strerror(EMFILE)})) << rig.Log();
   EXPECT_TRUE(rig.RoundTrip());
 }
 
@@ -658,8 +698,7 @@ TEST_F(Fault, AQueueWhoseBackendCannotBeOpenedTakesTheNext) {
 
 TEST_F(Fault, AnOpInAPauseCanBeStoppedAtOnce) {
   Open();
-  plan().answer = -EAGAIN;
-  plan().answers = kForever;
+  Plan("error=EAGAIN");
   char byte = 'x';
   rf_op op = rf_op_write(rig.file, &byte, 1, 0, 77);
   ASSERT_EQ(rf_submit(rig.queue, &op, 1), 1);
@@ -678,8 +717,7 @@ TEST_F(Fault, AnOpInAPauseCanBeStoppedAtOnce) {
 
 TEST_F(Fault, AnOpInAPauseIsEndedByItsDeadline) {
   Open();
-  plan().answer = -EAGAIN;
-  plan().answers = kForever;
+  Plan("error=EAGAIN");
   char byte = 'x';
   rf_op op = rf_op_write(rig.file, &byte, 1, 0, 77);
   op.deadline_ns = 5 * kMillisecond;
@@ -692,8 +730,7 @@ TEST_F(Fault, AnOpInAPauseIsEndedByItsDeadline) {
 
 TEST_F(Fault, AnOpInAPauseThatIsDoneBeforeItsDeadlineIsDone) {
   Open();
-  plan().answer = -EAGAIN;
-  plan().answers = 3;
+  Plan("error=EAGAIN:x3,each");
   char byte = 'x';
   rf_op op = rf_op_write(rig.file, &byte, 1, 0, 77);
   op.deadline_ns = static_cast<uint64_t>(kLostNs);
@@ -703,8 +740,7 @@ TEST_F(Fault, AnOpInAPauseThatIsDoneBeforeItsDeadlineIsDone) {
 
 TEST_F(Fault, AnOpThatWaitsForAHandOverIsEndedByItsDeadline) {
   Open();
-  plan().submit_error = EAGAIN;
-  plan().submit_errors = kForever;
+  Plan("refuse=EAGAIN");
   char byte = 'x';
   rf_op op = rf_op_write(rig.file, &byte, 1, 0, 77);
   op.deadline_ns = 2 * kMillisecond;
@@ -714,10 +750,7 @@ TEST_F(Fault, AnOpThatWaitsForAHandOverIsEndedByItsDeadline) {
 
 TEST_F(Fault, StoppingAShortTransferKeepsTheBytesThatWereMoved) {
   Open();
-  plan().cut = 100;
-  plan().answer = -EAGAIN;
-  plan().answers = kForever;
-  plan().answer_from = 200;
+  Plan("short=100 error=EAGAIN:from=200");
   std::string data = Pattern(1000);
   rf_op op = rf_op_write(rig.file, data.data(), data.size(), 0, 77);
   ASSERT_EQ(rf_submit(rig.queue, &op, 1), 1);
@@ -732,35 +765,28 @@ TEST_F(Fault, StoppingAShortTransferKeepsTheBytesThatWereMoved) {
 
 struct Trouble {
   const char *name;
-  void (*make)(fault::Plan *plan);
+  const char *plan;
 };
 
 const Trouble kTroubles[] = {
-    {"Nothing", [](fault::Plan *) {}},
-    {"Cuts", [](fault::Plan *plan) { plan->cut = 13; }},
-    {"Pauses", [](fault::Plan *plan) { plan->answer = -EBUSY, plan->answers = kForever; }},
-    {"Zeros", [](fault::Plan *plan) { plan->answer = 0, plan->answers = kForever; }},
-    {"Refusals", [](fault::Plan *plan) { plan->answer = -EINVAL, plan->answers = kForever; }},
-    {"Exhaustion",
-     [](fault::Plan *plan) {
-       plan->submit_error = EAGAIN, plan->submit_errors = kForever, plan->submit_after = 5;
-     }},
-    {"Death",
-     [](fault::Plan *plan) {
-       plan->submit_error = EPERM, plan->submit_errors = kForever, plan->submit_after = 5;
-     }},
-    {"Crumbs", [](fault::Plan *plan) { plan->take_most = 1, plan->reversed = true; }},
-    {"Deafness", [](fault::Plan *plan) { plan->wait_error = EPERM; }},
-    {"Narrowness", [](fault::Plan *plan) { plan->capacity = 4; }},
+    {"Nothing", ""},
+    {"Cuts", "short=13"},
+    {"Pauses", "error=EBUSY"},
+    {"Zeros", "error=0"},
+    {"Refusals", "error=EINVAL"},
+    {"Exhaustion", "refuse=EAGAIN@6+"},
+    {"Death", "death=EPERM@6"},
+    {"Crumbs", "partial=1 reorder"},
+    {"Deafness", "deaf=EPERM"},
+    {"Narrowness", "capacity=4"},
+    {"Lateness", "delay=3:50% delay=100us reorder"},
 };
 
 class Closing : public Fault, public testing::WithParamInterface<Trouble> {};
 
 TEST_P(Closing, InTheMiddleOfItEndsWithNothingInUse) {
   for (unsigned turns = 0; turns < 20; turns++) {
-    backends.plan(kMain) = {};
-    record().taken = 0;
-    GetParam().make(&plan());
+    Plan(GetParam().plan);
     std::string data = Pattern(256 * 512), before;
     Open(256);
     if (HasFatalFailure()) return;
@@ -771,12 +797,13 @@ TEST_P(Closing, InTheMiddleOfItEndsWithNothingInUse) {
     rf_completion some[16];
     for (unsigned i = 0; i < turns; i++) ASSERT_GE(rf_reap(rig.queue, some, 16), 0);
     ASSERT_EQ(rig.CloseQueue(), 0);
-    EXPECT_EQ(record().closed, record().opened);
+    rf_fault_counts counts = faults.Counts();
+    EXPECT_EQ(counts.backends[kMain].closed, counts.backends[kMain].opened);
     EXPECT_EQ(rf_file_close(rig.file), 0) << "no op has it any more";
     rig.file = nullptr;
     ASSERT_EQ(rf_engine_close(rig.engine), 0);
     rig.engine = nullptr;
-    for (unsigned times : backends.TimesWritten(data.size())) ASSERT_LE(times, turns + 1);
+    for (unsigned times : faults.TimesWritten(data.size())) ASSERT_LE(times, turns + 1);
   }
 }
 
@@ -793,16 +820,19 @@ TEST_P(Storm, LosesNothingAndWritesNothingTwice) {
     std::common_type_t<decltype(values)...> all[] = {values...};
     return all[random() % (sizeof(all) / sizeof(all[0]))];
   };
-  plan().cut = one_of(0u, 37u, 99u, 512u, 1000u);
-  plan().answer = -one_of(EINTR, EAGAIN, EBUSY, ENOMEM, EINVAL, ENOSYS);
-  plan().answers = one_of(0u, 1u, 2u);
-  plan().submit_error = one_of(EAGAIN, EINTR, EBUSY, EPERM);
-  plan().submit_errors = one_of(0u, 3u, 12u);
-  plan().submit_after = one_of(0u, 20u, 100u);
-  plan().take_most = one_of(1u, 5u, 64u);
-  plan().capacity = one_of(1u, 4u, 32u, 0u);
-  plan().kinds_missing = one_of(0u, 1u << RF_REQUEST_FSYNC, 1u << RF_REQUEST_WRITE);
-  plan().reversed = one_of(false, true);
+  std::string text = "seed=" + std::to_string(GetParam());
+  text += one_of("", " short=37", " short=99", " short=512", " short", " short=50%");
+  std::string error = one_of("EINTR", "EAGAIN", "EBUSY", "ENOMEM", "EINVAL", "ENOSYS");
+  text += one_of("", " error=" + error + ":x1,each", " error=" + error + ":x2,each");
+  text += one_of("", " refuse=EAGAIN@1x3", " refuse=EINTR@21x12", " refuse=EBUSY@101x3",
+                 " death=EPERM@1", " death=EPERM@21", " death=EPERM@101");
+  text += one_of("", " partial=1", " partial=5:50%");
+  text += one_of("", " capacity=1", " capacity=4", " capacity=32");
+  text += one_of("", " lack:fsync", " lack:write");
+  text += one_of("", " reorder", " reorder=30%");
+  text += one_of("", " delay=2:30%", " delay=20us:10%");
+  SCOPED_TRACE(text);
+  Plan(text);
   rig.queue_options.batch = one_of(1u, 8u, 32u, 64u);
   Open(one_of(1u, 3u, 64u, 200u));
   EXPECT_TRUE(rig.RoundTrip(60, 600));

@@ -5,6 +5,7 @@
 #define RINGFALL_TESTS_QUEUE_RIG_H
 
 #include <gtest/gtest.h>
+#include <ringfall/fault_injection.h>
 #include <ringfall/ringfall.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,10 +17,6 @@
 #include <vector>
 
 #include "backends/backend.h"
-
-// engine/internal.h, which is not for C++.
-extern "C" int rf_engine_open_with(rf_engine **out, const rf_engine_options *options,
-                                   const rf_backend_ops *const *backends);
 
 namespace queue_rig {
 
@@ -59,11 +56,12 @@ public:
     unlink(path.c_str());
   }
 
-  int OpenEngine(const rf_backend_ops *const *tables = nullptr) {
+  int OpenEngine(rf_fault_injector *injector = nullptr) {
     engine_options.ignore_environment = engine_options.ignore_environment || !use_environment;
     engine_options.log = Take;
     engine_options.log_context = this;
-    return rf_engine_open_with(&engine, &engine_options, tables);
+    return injector != nullptr ? rf_fault_engine_open(injector, &engine, &engine_options)
+                               : rf_engine_open(&engine, &engine_options);
   }
 
   int OpenQueue() {
@@ -76,9 +74,9 @@ public:
   }
 
   // 0 if both succeed.
-  int Open(const rf_backend_ops *const *tables = nullptr) {
+  int Open(rf_fault_injector *injector = nullptr) {
     if (fd < 0) OpenFile();
-    int status = OpenEngine(tables);
+    int status = OpenEngine(injector);
     return status != 0 ? status : OpenQueue();
   }
 

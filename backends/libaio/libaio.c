@@ -172,7 +172,7 @@ fail:
 
 static void libaio_close(struct rf_backend *backend) {
   struct libaio_backend *self = libaio_of(backend);
-  io_destroy(self->context);
+  if (self->context != NULL) io_destroy(self->context);
   libaio_free(self);
 }
 
@@ -345,10 +345,26 @@ static unsigned libaio_reap(struct rf_backend *backend, struct rf_result *result
     (void)!read(self->eventfd, &count, sizeof(count));
     self->base.syscalls++;
   }
-  if (self->ring == NULL && self->first == self->last) (void)fetch(self, 0, &now);
+  if (self->ring == NULL && self->context != NULL && self->first == self->last)
+    (void)fetch(self, 0, &now);
   unsigned n = reap_refused(self, results, max);
   n += reap_fetched(self, results + n, max - n);
   return n + reap_ring(self, results + n, max - n);
+}
+
+/* In the shared ring the kernel answers by itself.  Without that ring only io_getevents would tell;
+ * io_destroy waits until all requests are done (Linux 3.19), and their answers are lost. */
+static int libaio_salvage(struct rf_backend *backend, int64_t timeout_ns) {
+  struct libaio_backend *self = libaio_of(backend);
+  struct timespec pause = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+  if (self->ring != NULL) {
+    if (timeout_ns > 0 && ring_count(self) == 0) (void)nanosleep(&pause, NULL);
+    return -EINPROGRESS;
+  }
+  if (self->context == NULL) return 0;
+  int status = io_destroy(self->context);
+  if (status == 0) self->context = NULL;
+  return status;
 }
 
 /* -EINPROGRESS: stopped, and the event comes through the ring.  The kernel can stop polls but, so
@@ -393,6 +409,7 @@ const struct rf_backend_ops rf_libaio_backend = {
     .close = libaio_close,
     .abandon = libaio_abandon,
     .submit = libaio_submit,
+    .salvage = libaio_salvage,
     .reap = libaio_reap,
     .cancel = libaio_cancel,
     .pollable = libaio_pollable,

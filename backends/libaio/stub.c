@@ -17,6 +17,7 @@ const struct rf_backend_ops rf_libaio_backend = {
     .close = rf_stub_close,
     .abandon = rf_stub_close,
     .submit = rf_stub_submit,
+    .salvage = rf_stub_salvage,
     .reap = rf_stub_reap,
     .cancel = rf_stub_cancel,
     .pollable = rf_stub_pollable,

@@ -433,6 +433,15 @@ static int threads_watch(struct rf_backend *backend, int fd) {
   return -EOPNOTSUPP;
 }
 
+/* Workers answer by themselves. */
+static int threads_salvage(struct rf_backend *backend, int64_t timeout_ns) {
+  struct threads_backend *self = threads_of(backend);
+  pthread_mutex_lock(&self->lock);
+  if (timeout_ns != 0 && self->here_count == 0) wait_done(self, 1, timeout_ns);
+  pthread_mutex_unlock(&self->lock);
+  return -EINPROGRESS;
+}
+
 const struct rf_backend_ops rf_threads_backend = {
     .name = "threads",
     .submit_call = "pread, pwrite",
@@ -440,6 +449,7 @@ const struct rf_backend_ops rf_threads_backend = {
     .close = threads_close,
     .abandon = threads_abandon,
     .submit = threads_submit,
+    .salvage = threads_salvage,
     .reap = threads_reap,
     .cancel = threads_cancel,
     .pollable = threads_pollable,

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "backends/backend.h"
+#include "backends/uring/remains.h"
 
 /* Places for registered files and memory.  The kernel takes memory in pieces of 1 GiB at most. */
 #define FILE_SLOTS   256u
@@ -49,6 +50,7 @@ struct uring_backend {
   bool watching;
   unsigned cancels; /* serial number of the last one */
   int eventfd;      /* -1 until pollable(): signalled by the ring */
+  struct rf_remains remains;
 };
 
 struct rung {
@@ -148,11 +150,16 @@ static int query_kinds(struct uring_backend *self) {
   return status;
 }
 
-/* Refused registration costs speed, nothing else. */
-static void make_places(struct uring_backend *self) {
+/* Refused registration costs speed, and what remains.h wants it for.  One place more than is told:
+ * for that. */
+static void make_places(struct uring_backend *self, bool registered) {
+  unsigned files = registered ? FILE_SLOTS : 0;
   self->base.syscalls += 2;
-  if (io_uring_register_files_sparse(&self->ring, FILE_SLOTS) == 0)
-    self->base.file_slots = FILE_SLOTS;
+  if (io_uring_register_files_sparse(&self->ring, files + 1) == 0) {
+    self->base.file_slots = files;
+    rf_remains_watch(&self->remains, &self->ring, files);
+  }
+  if (!registered) return;
   if (io_uring_register_buffers_sparse(&self->ring, MEMORY_SLOTS) == 0)
     self->base.memory_slots = MEMORY_SLOTS;
 }
@@ -194,7 +201,7 @@ static int set_up_registers(struct uring_backend *self, const struct rf_backend_
     return usable ? 0 : status;
   }
   self->registered = config->registered;
-  if (config->registered) make_places(self);
+  make_places(self, config->registered);
   if (config->restricted) status = restrict_ring(self);
   if (status != 0) rf_report_refusal(report, "io_uring_register", -status);
   return status;
@@ -211,6 +218,8 @@ static int try_rung(struct uring_backend *self, unsigned flags,
   if (status == 0) return 0;
   self->base.file_slots = self->base.memory_slots = 0;
   io_uring_queue_exit(&self->ring);
+  rf_remains_free(&self->remains);
+  rf_remains_init(&self->remains);
   return status;
 }
 
@@ -256,12 +265,14 @@ static int uring_open(const struct rf_backend_config *config, struct rf_backend 
   struct uring_backend *self = calloc(1, sizeof(*self));
   if (self == NULL) return -ENOMEM;
   self->eventfd = -1;
+  rf_remains_init(&self->remains);
   int status = find_ring(self, config, report);
   if (status != 0) {
     free(self);
     return status;
   }
   self->base.ops = &rf_uring_backend;
+  self->base.one_call = true;
   self->base.flags = RF_REQUEST_DSYNC | RF_REQUEST_NOWAIT | RF_REQUEST_STREAM | RF_REQUEST_IOPRIO |
                      RF_REQUEST_HINTS;
   if (self->iopoll) {
@@ -296,17 +307,17 @@ static void let_go(struct uring_backend *self) {
 }
 
 static void free_ring(struct uring_backend *self) {
-  io_uring_queue_exit(&self->ring);
+  if (!self->remains.given_up) io_uring_queue_exit(&self->ring);
+  rf_remains_free(&self->remains);
   if (self->eventfd >= 0) close(self->eventfd);
   free(self);
 }
 
 static void uring_close(struct rf_backend *backend) {
   struct uring_backend *self = uring_of(backend);
-  if (!self->started || pthread_equal(self->issuer, pthread_self()))
-    let_go(self);
-  else
-    forget_registration(self);
+  bool here = !self->started || pthread_equal(self->issuer, pthread_self());
+  if (!here) forget_registration(self);
+  if (here && !self->remains.given_up) let_go(self);
   free_ring(self);
 }
 
@@ -514,9 +525,31 @@ static void empty_eventfd(struct uring_backend *self) {
   }
 }
 
+/* A ring that ends gives requests up before they have begun with ECANCELED, or, in some places of
+ * some kernels, EFAULT; a bad buffer will be found bad again wherever the request goes then. */
+static unsigned reap_remains(struct uring_backend *self, struct rf_result *results, unsigned max) {
+  unsigned n = 0;
+  while (n < max) {
+    const struct io_uring_cqe *cqe = rf_remains_next(&self->remains);
+    if (cqe == NULL) break;
+    if (cqe->user_data & 1u) continue;
+    results[n].request = io_uring_cqe_get_data(cqe);
+    results[n].res = cqe->res == -EFAULT ? -ECANCELED : cqe->res;
+    n++;
+  }
+  return n;
+}
+
+static int uring_salvage(struct rf_backend *backend, int64_t timeout_ns) {
+  struct uring_backend *self = uring_of(backend);
+  if (!self->remains.given_up) rf_remains_give_up(&self->remains, &self->ring);
+  return rf_remains_wait(&self->remains, timeout_ns);
+}
+
 static unsigned uring_reap(struct rf_backend *backend, struct rf_result *results, unsigned max) {
   struct uring_backend *self = uring_of(backend);
   if (!self->started) return 0;
+  if (self->remains.given_up) return reap_remains(self, results, max);
   if (self->eventfd >= 0) empty_eventfd(self);
   unsigned n = reap_ring(self, results, max);
   if (n == max || self->eventfd >= 0 || !more_in_kernel(self)) return n;
@@ -621,6 +654,7 @@ const struct rf_backend_ops rf_uring_backend = {
     .close = uring_close,
     .abandon = uring_abandon,
     .submit = uring_submit,
+    .salvage = uring_salvage,
     .reap = uring_reap,
     .cancel = uring_cancel,
     .pollable = uring_pollable,

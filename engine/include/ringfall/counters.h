@@ -55,6 +55,8 @@ struct rf_counters {
   uint64_t submit_ns; /* time blocked in submit: in hand-overs that did not also wait */
   uint64_t system_calls; /* made by the queue's thread for submitting, waiting and reaping */
   uint64_t deaths;       /* backends that stopped working while in use */
+  uint64_t lost;         /* ops that ended with EOWNERDEAD: their fate is not known */
+  uint64_t stalled;      /* ops that the watchdog reported: rf_queue_options.stall_ns */
   uint64_t generation;   /* how many backends this queue has gone through; 1 = the first */
   uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS]; /* by op and reason */
 };

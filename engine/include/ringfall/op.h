@@ -79,6 +79,12 @@ struct rf_op {
  *               EINVAL (misaligned direct I/O)
  *   -EFBIG      past the largest file or RLIMIT_FSIZE; SIGXFSZ is not raised
  *   -EIO        also: a write that the kernel keeps answering with 0 bytes
+ *   -EOWNERDEAD the backend that had the op died (rf_counters.deaths) and took the answer with it:
+ *               whether the op was done, in part or not at all, is not known, and it was not tried
+ *               again.  Only ops that change the file, or reads of files that cannot seek: others
+ *               are simply done again, elsewhere.  The kernel is done with the buffer; where
+ *               even that cannot be known (a forked child still holds the ring, or registering
+ *               files with it was refused), it has had ten seconds.
  *   other -errno as of the system call that does the same (pread, pwrite, fsync, fallocate).
  * EINTR and EBUSY never appear, and EAGAIN only with NOWAIT, unless the kernel goes on answering
  * them for longer than all retries take (about a tenth of a second).

@@ -69,6 +69,17 @@ struct rf_queue_options {
   bool iopoll;
   /* Let a thread of the kernel submit; asleep after so many ms without work.  0 (default): none. */
   unsigned sqpoll_idle_ms;
+  /*
+   * The watchdog: an op that was accepted longer ago than this and is not done is reported, once,
+   * to the engine's log (a warning that names op, place and backend) and counted
+   * (rf_counters.stalled); at the latest when it is twice as old.  Noticed by the queue's calls,
+   * their waits included. 0 (default): no watchdog.  Costs a look at every op of the queue in so
+   * much time.
+   */
+  uint64_t stall_ns;
+  /* How long rf_queue_close waits for ops that cannot be stopped.  0: without a limit.  Default
+   * thirty seconds. */
+  uint64_t close_ns;
 };
 void rf_queue_options_init(struct rf_queue_options *options);
 
@@ -83,11 +94,16 @@ int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *optio
 
 /*
  * Closes it: what has not been started is dropped, what is in flight is stopped where it can be and
- * waited for otherwise, and completions not yet reaped are lost.  When it returns, no buffer is in
- * use any more.  With ops in the queue only the owner may close (-EPERM); an empty queue may be
- * closed by any thread; then the kernel keeps an io_uring that was opened with `registered`, and
- * what is registered with it, until the thread that owned the queue ends.  In a forked child it
- * frees the child's copy.  NULL is fine.
+ * waited for otherwise, and completions not yet reaped are lost.  When it returns 0, no buffer is
+ * in use any more.  An op that never ends (a device that hangs, a pipe that nobody writes to on the
+ * threads backend, a limit that keeps the kernel from starting a worker) is waited for as long as
+ * options.close_ns says.  A ring is then given up, which makes the kernel stop what it can; ten
+ * seconds later at most it is -ETIMEDOUT: the queue is closed all the same, but some buffers are
+ * still in the kernel's hands, or a worker's, and must stay what they are for as long as the
+ * process lives.  So does the queue's own memory, which is not freed.  With ops in the queue only
+ * the owner may close (-EPERM); an empty queue may be closed by any thread; then the kernel keeps
+ * an io_uring that was opened with `registered`, and what is registered with it, until the thread
+ * that owned the queue ends.  In a forked child it frees the child's copy.  NULL is fine.
  */
 int rf_queue_close(struct rf_queue *queue);
 

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ops that take too long, queues that are closed with ops that never end, and many queues at once.
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <ringfall/ringfall.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/fault_rig.h"
+#include "tests/in_child.h"
+#include "tests/queue_rig.h"
+
+namespace {
+
+using queue_rig::kLostNs;
+using queue_rig::Pattern;
+using queue_rig::Rig;
+
+constexpr uint64_t kMillisecond = 1000000;
+
+unsigned Reports(const Rig &rig) {
+  return static_cast<unsigned>(std::count_if(rig.log.begin(), rig.log.end(), [](const auto &line) {
+    return line.first == RF_LOG_WARNING &&
+           line.second.find("has not been done") != std::string::npos;
+  }));
+}
+
+TEST(Watchdog, ReportsAnOpThatTakesTooLongOnceAndCountsIt) {
+  fault_rig::Faults faults;
+  Rig rig;
+  faults.Plan("stand_in delay=300ms:write");
+  rig.queue_options.stall_ns = 20 * kMillisecond;
+  ASSERT_EQ(rig.Open(faults.injector()), 0);
+  char byte = 'x';
+  EXPECT_EQ(rig.Do(rf_op_write(rig.file, &byte, 1, 4711, 42)).status, 0);
+  EXPECT_EQ(rig.Counters().stalled, 1u);
+  EXPECT_EQ(Reports(rig), 1u) << rig.Log();
+  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"op 42", "write at 4711", "20 ms"})) << rig.Log();
+}
+
+TEST(Watchdog, IsSilentAboutOpsThatAreInTime) {
+  Rig rig;
+  rig.queue_options.stall_ns = static_cast<uint64_t>(kLostNs);
+  ASSERT_EQ(rig.Open(), 0);
+  EXPECT_TRUE(rig.RoundTrip());
+  EXPECT_EQ(rig.Counters().stalled, 0u);
+  EXPECT_EQ(Reports(rig), 0u);
+}
+
+TEST(Watchdog, WakesAWaitThatHasNothingElseToWakeIt) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Rig rig;
+  rig.queue_options.stall_ns = 10 * kMillisecond;
+  ASSERT_EQ(rig.Open(), 0);
+  rf_file *file = nullptr;
+  ASSERT_EQ(rf_file_from_fd(rig.engine, ends[0], false, &file), 0);
+  char got = 0;
+  rf_op op = rf_op_read(file, &got, 1, 0, 7);
+  rf_completion done;
+  ASSERT_EQ(rf_submit_and_wait(rig.queue, &op, 1, nullptr, &done, 1, 1, 100 * kMillisecond), 0);
+  EXPECT_EQ(rig.Counters().stalled, 1u);
+  ASSERT_EQ(write(ends[1], "!", 1), 1);
+  ASSERT_EQ(rf_wait(rig.queue, &done, 1, 1, kLostNs), 1);
+  EXPECT_EQ(rf_file_close(file), 0);
+  close(ends[0]), close(ends[1]);
+}
+
+// ---- closing
+// -------------------------------------------------------------------------------------
+
+// A worker that sits in a read that nobody will ever answer: its memory cannot be had back.
+TEST(Closing, WithAnOpThatNeverEndsReturnsAfterTheSetTime) {
+  RF_IN_CHILD({
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    Rig rig;
+    rig.engine_options.choice = RF_CHOICE_REQUIRE;
+    rig.engine_options.backend = RF_BACKEND_THREADS;
+    rig.queue_options.close_ns = 50 * kMillisecond;
+    ASSERT_EQ(rig.Open(), 0);
+    rf_file *file = nullptr;
+    ASSERT_EQ(rf_file_from_fd(rig.engine, ends[0], false, &file), 0);
+    char got = 0;
+    rf_op op = rf_op_read(file, &got, 1, 0, 7);
+    rf_completion done;
+    ASSERT_EQ(rf_submit_and_wait(rig.queue, &op, 1, nullptr, &done, 1, 1, 20 * kMillisecond), 0);
+    uint64_t before = rf_now_ns();
+    EXPECT_EQ(rig.CloseQueue(), -ETIMEDOUT);
+    EXPECT_LT(rf_now_ns() - before, 20000 * kMillisecond);
+    ASSERT_EQ(write(ends[1], "!", 1), 1) << "the worker is still there, and so is its memory";
+    EXPECT_EQ(rf_file_close(file), 0);
+  });
+}
+
+// FAILURES: a limit keeps the kernel from starting a worker.
+TEST(Closing, OfARingWhoseKernelCannotStartWorkersReturns) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";
+  RF_IN_CHILD({
+    Rig rig;
+    rig.engine_options.choice = RF_CHOICE_REQUIRE;
+    rig.engine_options.backend = RF_BACKEND_IO_URING;
+    rig.queue_options.close_ns = 200 * kMillisecond;
+    rig.queue_options.stall_ns = 20 * kMillisecond;
+    rig.OpenFile();
+    rlimit none = {0, 0};
+    ASSERT_EQ(setgid(65534), 0);
+    ASSERT_EQ(setuid(65534), 0);
+    if (rig.Open() == -ENOTSUP) in_child::Skip("io_uring");
+    ASSERT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
+    std::string data = Pattern(64 * 4096);
+    std::vector<rf_op> ops = rig.Blocks(RF_OP_WRITE, &data, 4096);
+    ops.push_back(rf_op_fsync(rig.file, 64));
+    rf_completion done[65];
+    ASSERT_EQ(rf_submit(rig.queue, ops.data(), 65), 65);
+    ASSERT_GE(rf_wait(rig.queue, done, 65, 65, 100 * kMillisecond), 0);
+    uint64_t before = rf_now_ns();
+    EXPECT_EQ(rig.CloseQueue(), 0) << rig.Log();
+    EXPECT_LT(rf_now_ns() - before, 15000 * kMillisecond);
+  });
+}
+
+// ---- many
+// ----------------------------------------------------------------------------------------
+
+class Crowd : public testing::TestWithParam<rf_backend_id> {};
+
+TEST_P(Crowd, OfAHundredThreadsOpensLoadsAndClosesQueues) {
+  Rig rig;
+  rig.engine_options.choice = RF_CHOICE_REQUIRE;
+  rig.engine_options.backend = GetParam();
+  rig.OpenFile();
+  if (rig.OpenEngine() == -ENOTSUP) GTEST_SKIP() << "needs " << rf_backend_name(GetParam());
+  rf_file *file = nullptr;
+  ASSERT_EQ(rf_file_from_fd(rig.engine, rig.fd, false, &file), 0);
+  std::atomic<unsigned> right{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 100; t++)
+    threads.emplace_back([&, t] {
+      std::string data = Pattern(16 * 512, t);
+      for (unsigned round = 0; round < 3; round++) {
+        rf_queue *queue = nullptr;
+        rf_queue_options options;
+        rf_queue_options_init(&options);
+        options.depth = 16;
+        options.workers = 2;
+        if (rf_queue_open(rig.engine, &options, &queue) != 0) return;
+        std::vector<rf_op> ops;
+        for (uint64_t i = 0; i < 16; i++)
+          ops.push_back(rf_op_write(file, data.data() + 512 * i, 512, (16 * t + i) * 512, i));
+        rf_completion some[4];
+        bool good = rf_submit(queue, ops.data(), 16) == 16;
+        good = good && rf_wait(queue, some, round, 4, kLostNs) >= static_cast<int>(round);
+        if (rf_queue_close(queue) == 0 && good) right++; // the rest in flight
+      }
+    });
+  for (std::thread &thread : threads) thread.join();
+  EXPECT_EQ(right, 300u);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Backends, Crowd, testing::Values(RF_BACKEND_IO_URING, RF_BACKEND_LIBAIO, RF_BACKEND_THREADS),
+    [](const auto &given) { return std::string(rf_backend_name(given.param)); });
+
+} // namespace
