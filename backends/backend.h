@@ -128,10 +128,12 @@ struct rf_backend {
   uint64_t submit_ns;    /* time spent handing over, in calls that did nothing else */
 };
 
-/* The first refusal tells the most: later ones are not noted. */
+/* The first refusal tells the most: later ones are not noted.  But an older kernel begins with
+ * EINVAL for a flag that it does not know, which says nothing of what then stood in the way. */
 static inline void rf_report_refusal(struct rf_backend_report *report, const char *syscall,
                                      int error) {
-  if (report->error != 0) return;
+  bool flag_only = report->error == EINVAL && error != EINVAL;
+  if (report->error != 0 && !flag_only) return;
   report->syscall = syscall;
   report->error = error;
 }

@@ -129,12 +129,23 @@ TEST_P(Conformance, WritesAcrossTheEndOfADeviceTellBytesAndEnospc) {
   CloseAll();
 }
 
+// What the kernel itself makes of a device whose file has been cut: EIO, or zeros on older ones.
+bool ReadsAsZeros(const std::string &device, off_t offset) {
+  Buffer room(4096);
+  int fd = open(device.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  bool whole = pread(fd, room.data(), 4096, offset) == 4096;
+  close(fd);
+  return whole && IsAll(room.data(), 4096, 0);
+}
+
 TEST_P(Conformance, ADeviceThatFailsIsEioAndTheBytesBeforeItAreRight) {
   std::string backing = NewFile(kDevice);
   loop_device::Loop loop(backing);
   if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
   rf_file *device = Open(loop.path(), O_RDONLY);
   ASSERT_EQ(0, truncate(backing.c_str(), kDevice / 2));
+  if (ReadsAsZeros(loop.path(), kDevice / 2 + 65536))
+    GTEST_SKIP() << "needs a loop device that fails behind the end of its file";
   rf_queue *queue = OpenQueue();
   Buffer room(65536);
   rf_completion good = Run(queue, rf_op_read(device, room.data(), 65536, kDevice / 4, 1));

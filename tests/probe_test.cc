@@ -278,18 +278,30 @@ TEST(Host, StopsAtTheFirstUsableWhenAsked) {
   EXPECT_EQ(host.selected, Probe().selected);
 }
 
+// Without the kernel's own workers for rings (iou-...), which outlive them a little.
+size_t Threads() {
+  size_t count = 0;
+  for (const std::string &task : Entries("/proc/self/task")) {
+    std::string name;
+    std::ifstream("/proc/self/task/" + task + "/comm") >> name;
+    count += !name.empty() && name.rfind("iou-", 0) != 0;
+  }
+  return count;
+}
+
 TEST(Host, LeavesNothingBehind) {
   Directory directory;
   auto files = Entries(directory.path());
   auto descriptors = Entries("/proc/self/fd").size();
-  auto threads = Entries("/proc/self/task").size();
+  size_t threads = Threads();
+  ASSERT_GE(threads, 1u);
   for (int i = 0; i < 3; i++) {
     Probe(directory.path());
     Probe();
   }
   EXPECT_EQ(Entries(directory.path()), files);
   EXPECT_EQ(Entries("/proc/self/fd").size(), descriptors);
-  EXPECT_EQ(Entries("/proc/self/task").size(), threads);
+  EXPECT_EQ(Threads(), threads);
 }
 
 TEST(Host, RestsOnMemoryWhenTheDirectoryIsMissing) {

@@ -6,11 +6,13 @@
 #include <gtest/gtest.h>
 #include <liburing.h>
 #include <ringfall/ringfall.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
 
+#include "tests/in_child.h"
 #include "tests/queue_rig.h"
 
 namespace {
@@ -116,6 +118,24 @@ TEST_P(RingFlags, ABadOpInABatchLeavesTheOthersAlone) {
   for (const rf_completion &done : all) {
     EXPECT_EQ(done.status == 0, done.user_data % 5 != 2) << done.user_data << ": " << done.status;
   }
+}
+
+// The refused flag comes first, and is not what stands in the way.
+TEST_P(RingFlags, WhatIsRefusedBehindTheFlagsIsWhatTheVerdictNames) {
+  RF_IN_CHILD({
+    int lowest = dup(STDOUT_FILENO);
+    close(lowest);
+    rlimit limit = {};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = static_cast<rlim_t>(lowest) + 1; // one, which the probe's own file takes
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    rf_host host;
+    ASSERT_EQ(rf_probe_host(nullptr, &host), 0);
+    const rf_verdict &verdict = host.verdicts[RF_BACKEND_IO_URING];
+    EXPECT_FALSE(verdict.usable);
+    EXPECT_EQ(verdict.error, EMFILE);
+    EXPECT_EQ(verdict.cause, RF_CAUSE_NOFILE) << verdict.why;
+  });
 }
 
 // Before 5.11, which has none of the flags either.

@@ -164,25 +164,31 @@ static void make_places(struct uring_backend *self, bool registered) {
     self->base.memory_slots = MEMORY_SLOTS;
 }
 
-/* What the code below uses, and nothing else: IORING_REGISTER_RESTRICTIONS, Linux 5.10. */
-static int restrict_ring(struct uring_backend *self) {
+/* The calls of io_uring_register that follow the opening, the oldest first. */
+static const uint8_t calls[] = {
+    IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_EVENTFD,
+    IORING_REGISTER_FILES_UPDATE, IORING_REGISTER_BUFFERS_UPDATE, /* 5.13 */
+    IORING_REGISTER_RING_FDS,                                     /* 5.18, and the next */
+    IORING_UNREGISTER_RING_FDS,
+};
+enum { CALLS = sizeof(calls) };
+
+/* What the code below uses, and nothing else: IORING_REGISTER_RESTRICTIONS, Linux 5.10.  The kernel
+ * takes no name of a call that it does not have: the first `count` of them are named. */
+static int restrict_to(struct uring_backend *self, size_t count) {
   static const uint8_t ops[] = {
       IORING_OP_NOP,       IORING_OP_READ,       IORING_OP_WRITE,        IORING_OP_READV,
       IORING_OP_WRITEV,    IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,  IORING_OP_FSYNC,
       IORING_OP_FALLOCATE, IORING_OP_POLL_ADD,   IORING_OP_ASYNC_CANCEL,
   };
-  static const uint8_t calls[] = {
-      IORING_REGISTER_ENABLE_RINGS,   IORING_REGISTER_EVENTFD,  IORING_REGISTER_FILES_UPDATE,
-      IORING_REGISTER_BUFFERS_UPDATE, IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS,
-  };
-  struct io_uring_restriction list[sizeof(ops) + sizeof(calls) + 1];
+  struct io_uring_restriction list[sizeof(ops) + CALLS + 1];
   unsigned n = 0;
   memset(list, 0, sizeof(list));
   for (size_t i = 0; i < sizeof(ops); i++, n++) {
     list[n].opcode = IORING_RESTRICTION_SQE_OP;
     list[n].sqe_op = ops[i];
   }
-  for (size_t i = 0; i < sizeof(calls); i++, n++) {
+  for (size_t i = 0; i < count; i++, n++) {
     list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
     list[n].register_op = calls[i];
   }
@@ -190,6 +196,15 @@ static int restrict_ring(struct uring_backend *self) {
   list[n++].sqe_flags = IOSQE_FIXED_FILE;
   self->base.syscalls++;
   return io_uring_register_restrictions(&self->ring, list, n);
+}
+
+/* A refused list leaves no restriction behind, and the next may be shorter. */
+static int restrict_ring(struct uring_backend *self) {
+  static const size_t counts[] = {CALLS, CALLS - 2, CALLS - 3};
+  int status = -EINVAL;
+  for (size_t i = 0; status == -EINVAL && i < sizeof(counts) / sizeof(counts[0]); i++)
+    status = restrict_to(self, counts[i]);
+  return status;
 }
 
 static int set_up_registers(struct uring_backend *self, const struct rf_backend_config *config,

@@ -1,0 +1,316 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# ringfall on other kernels: boots Debian's in virtual machines (QEMU, software emulation) with an
+# emulated NVMe disk, and runs the conformance and fault suites, the probe and machine_test there;
+# then cuts the power of one at many points (crash.h).  Prints one line for each program and kernel.
+#
+#     tests/kernels/run.sh [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]
+#
+#   --cache DIR    keeps the kernels for a week; default ~/.cache/ringfall-kernels
+#   --table FILE   writes what each kernel selected and has, as a page of the documentation
+#   --only SUITES  of: bullseye bookworm trixie forky crash
+#
+# Needs a Debian or Ubuntu machine; as root it installs what is missing.  1 GB of memory and 300 MB
+# of disk for each of the two machines that run at a time.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+
+readonly SUITES=(bullseye bookworm trixie forky) # 5.10, 6.1, 6.12, and the newest
+readonly CRASH_SUITE=trixie
+readonly MIRROR=${RINGFALL_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+readonly PACKAGES=(qemu-system-x86 busybox-static cpio e2fsprogs xz-utils debian-archive-keyring)
+readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
+  conformance_wait conformance_ops conformance_data)
+readonly MACHINE_SECONDS=900
+readonly CRASH_ROUNDS=6 CRASH_POINTS=200
+
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringfall-kernels
+table=
+only=all
+while [ $# -gt 0 ]; do
+  case $1 in
+    --cache) cache=$2 ;;
+    --table) table=$2 ;;
+    --only) only=$2 ;;
+    *)
+      echo "usage: $0 [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]" >&2
+      exit 2
+      ;;
+  esac
+  shift 2 || exit 2
+done
+
+scratch=$(mktemp -d)
+quick=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d) # e2fsck waits for the disk
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch" "$quick"' EXIT
+passed=0
+failed=0
+
+# line passed|FAILED WHAT [DETAILS]: one of the lines that count.
+line() {
+  if [ "$1" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  printf '%-7s %s\n' "$1" "$2"
+  if [ "$1" != passed ] && [ -n "${3:-}" ]; then sed 's/^/        /' "$3"; fi
+}
+
+wanted() { [ "$only" = all ] || [[ ",$only," == *",$1,"* ]]; }
+
+# ---- what is needed ------------------------------------------------------------------------------
+
+install_packages() {
+  local package missing=()
+  for package in "${PACKAGES[@]}"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  apt-get install -q -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+    { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >&2
+}
+
+# apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only.
+apt() {
+  local home=$cache/$1/apt command=$2
+  shift 2
+  "apt-$command" -q -o Dir::Etc::SourceList="$home/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State::Lists="$home/lists" -o Dir::Cache="$home/cache" -o Acquire::Languages=none \
+    -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o APT::Architecture=amd64 "$@"
+}
+
+# newest_version SUITE: of its kernels for clouds, as it stands in their packages' names.
+newest_version() {
+  apt "$1" cache search --names-only '^linux-image-[0-9].*-cloud-amd64$' |
+    sed 's/^linux-image-\(.*\)-cloud-amd64 .*/\1/' | sort -V | tail -1
+}
+
+# unpack DEB: the kernel and the drivers that it does not have in itself, into the current folder.
+unpack() {
+  dpkg-deb --fsys-tarfile "$1" |
+    tar -x --wildcards --no-anchored --transform='s|.*/||' 'boot/vmlinuz-*' 'modules/*/vmlinuz' \
+      'block/loop.ko*' 'block/virtio_blk.ko*' 2>/dev/null
+  return 0 # not every package has all of them
+}
+
+# fetch SUITE: its newest kernel as $cache/SUITE/vmlinuz, and drivers.  Says what is wrong.
+fetch() {
+  local suite=$1 home=$cache/$1 version package
+  [ -n "$(find "$home/ready" -mtime -7 2>/dev/null)" ] && return
+  rm -rf "$home"
+  mkdir -p "$home/apt/lists/partial" "$home/apt/cache/archives/partial" "$home/debs" || return 1
+  echo "deb [signed-by=$KEYRING] $MIRROR $suite main" >"$home/apt/sources.list"
+  apt "$suite" get update 2>&1 || { echo "the list of $suite's packages cannot be fetched"; return 1; }
+  version=$(newest_version "$suite")
+  [ -n "$version" ] || { echo "$suite has no linux-image-*-cloud-amd64"; return 1; }
+  cd "$home/debs" || return 1
+  for package in image binary modules; do # the last two: what newer images are split into
+    package=linux-$package-$version-cloud-amd64
+    [ -n "$(apt "$suite" cache search --names-only "^${package//+/\\+}\$")" ] || continue
+    apt "$suite" get download "$package" 2>&1 || { echo "$package cannot be fetched"; return 1; }
+  done
+  for package in *.deb; do (cd .. && unpack "debs/$package"); done
+  cd ..
+  [ -f vmlinuz ] || mv vmlinuz-* vmlinuz || { echo "no kernel is in $version's packages"; return 1; }
+  for package in *.ko.xz; do [ ! -f "$package" ] || xz -d "$package"; done
+  for package in loop.ko virtio_blk.ko; do
+    [ -f "$package" ] || { echo "no $package is in $version's packages"; return 1; }
+  done
+  rm -rf debs apt
+  echo "$version" >ready
+}
+
+# ---- the machines --------------------------------------------------------------------------------
+
+build() {
+  local targets=() name
+  for name in "${GTESTS[@]}"; do targets+=("//tests:${name}_test"); done
+  targets+=(//tools:ringfall //tests/kernels:machine_test //tests/kernels:table_row
+    //tests/kernels:crash_guest //tests/kernels:crash_check)
+  tools/bazel build --noshow_progress --config=static "${targets[@]}" || return 1
+  local root=$scratch/root
+  mkdir -p "$root/bin" "$root/tests" || return 1
+  cp /bin/busybox "$root/bin/" && cp tests/kernels/init "$root/init" && chmod 755 "$root/init" &&
+    cp bazel-bin/tests/kernels/crash_check "$scratch/" || return 1
+  for name in "${targets[@]}"; do
+    name=${name#//}
+    strip -o "$root/tests/$(basename "${name/:/\/}")" "bazel-bin/${name/:/\/}" || return 1
+  done
+  (cd "$root" && find . | cpio --quiet -o -H newc) >"$scratch/root.cpio"
+}
+
+# archive SUITE: its initramfs.  The kernel takes several archives in a row.
+archive() {
+  mkdir -p "$scratch/$1/extra/modules" && cp "$cache/$1"/*.ko "$scratch/$1/extra/modules/" &&
+    (cd "$scratch/$1/extra" && find . | cpio --quiet -o -H newc) |
+    cat "$scratch/root.cpio" - >"$scratch/$1/initramfs"
+}
+
+# The features that the oldest of the kernels knows, whatever mke2fs of this host prefers.
+make_file_system() {
+  mke2fs -q -F -t ext4 -b 4096 -O none,has_journal,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum,filetype,dir_index \
+    "$@"
+}
+
+# machine SUITE NAME APPEND DRIVES...: runs until it powers off; its console becomes NAME.log.
+machine() {
+  local suite=$1 name=$2 append=$3
+  shift 3
+  timeout "$MACHINE_SECONDS" qemu-system-x86_64 -m 1024 -smp 2 -display none -serial stdio \
+    -monitor none -nic none -no-reboot -kernel "$cache/$suite/vmlinuz" \
+    -initrd "$scratch/$suite/initramfs" \
+    -append "console=ttyS0 quiet loglevel=3 panic=-1 nvme.poll_queues=1 $append" "$@" \
+    </dev/null 2>&1 | sed -u 's/\r//g' >"$scratch/$suite/$name.log"
+}
+
+# The suites, and then a machine that is denied rings from its start.
+suite_machines() {
+  local suite=$1 here=$scratch/$1
+  truncate -s 4G "$here/disk" && truncate -s 64M "$here/spare" && make_file_system "$here/disk" ||
+    return 1
+  local drives=(-drive "file=$here/disk,if=none,id=n0,format=raw,cache=unsafe"
+    -device nvme,serial=0,drive=n0
+    -drive "file=$here/spare,if=none,id=n1,format=raw,cache=unsafe"
+    -device nvme,serial=1,drive=n1)
+  machine "$suite" suites "PLAN=suites DISK=/dev/nvme0n1" "${drives[@]}"
+  machine "$suite" denied "PLAN=denied DISK=/dev/nvme0n1 sysctl.kernel.io_uring_disabled=2" "${drives[@]}"
+  rm -f "$here/disk" "$here/spare"
+}
+
+# ---- what they said ------------------------------------------------------------------------------
+
+# expected_skips KERNEL: the reasons for which tests may be skipped on it.
+expected_skips() {
+  local kernels reason pattern
+  while IFS=$'\t' read -r kernels reason; do
+    set -f
+    for pattern in $kernels; do
+      # shellcheck disable=SC2053  # it is a pattern
+      [[ $1 == $pattern ]] && echo "$reason"
+    done
+    set +f
+  done < <(grep -v '^#' tests/kernels/expected_skips)
+}
+
+# unexpected_skips KERNEL OUTPUT: a machine has everything; only what its kernel lacks may be missing.
+unexpected_skips() {
+  grep -A1 ': Skipped$' "$2" | grep '^needs ' | grep -vxF -f <(expected_skips "$1")
+}
+
+# judge SUITE NAME PROGRAMS...: one line for each program that ought to have run.
+judge() {
+  local suite=$1 log=$scratch/$1/$2.log kernel program part end
+  kernel=$(sed -n 's/^@@ kernel //p' "$log" | head -1)
+  shift 2
+  for program in "$@"; do
+    part=$scratch/part
+    sed -n "/^@@ begin $program\$/,/^@@ end $program /p" "$log" >"$part"
+    end=$(sed -n "s/^@@ end $program //p" "$part")
+    if [ -z "$end" ]; then
+      [ -s "$part" ] || tail -5 "$log" >"$part"
+      line FAILED "${kernel:-$suite}: $program did not come to its end" "$part"
+    elif [ "${end%% *}" != 0 ]; then
+      line FAILED "$kernel: $program ends with ${end%% *}" "$part"
+    elif unexpected_skips "$kernel" "$part" >"$part.skips"; then
+      line FAILED "$kernel: $program skipped what this machine has" "$part.skips"
+    else
+      line passed "$kernel: $program$(summary "$part" "$end")"
+    fi
+  done
+}
+
+# summary PART END: ", N tests, N skipped, N s"
+summary() {
+  local tests skipped
+  tests=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) .*/\1/p' "$1")
+  skipped=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) test.*/\1/p' "$1")
+  echo "${tests:+, $tests tests}${skipped:+, $skipped skipped}, ${2##* } s"
+}
+
+run_suites() {
+  local suites=() suite
+  for suite in "${SUITES[@]}"; do
+    wanted "$suite" || continue
+    if [ -f "$cache/$suite/ready" ]; then suites+=("$suite"); fi
+  done
+  # Two at a time.
+  for suite in "${suites[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+    (archive "$suite" && suite_machines "$suite") &
+  done
+  wait
+  for suite in "${suites[@]}"; do
+    judge "$suite" suites probe_json table_row machine "${GTESTS[@]}"
+    judge "$suite" denied probe_json machine engine
+  done
+}
+
+# ---- power cuts ----------------------------------------------------------------------------------
+
+# cut NAME [omit_sync]: a machine whose disk's writes and flushes are logged, and then the check.
+# The check's status: see crash_check.cc.
+cut() {
+  local name=$1 here=$scratch/$CRASH_SUITE points=$CRASH_POINTS
+  [ -z "${2:-}" ] || points=20 # losses are everywhere then
+  truncate -s 20M "$here/$name.disk" && make_file_system "$here/$name.disk" 16M &&
+    cp "$here/$name.disk" "$here/$name.before" && : >"$here/$name.writes" || return 2
+  machine "$CRASH_SUITE" "$name" "PLAN=crash DISK=/dev/vda ROUNDS=$CRASH_ROUNDS OMIT=${2:-}" \
+    -blockdev "driver=file,node-name=file,filename=$here/$name.disk" \
+    -blockdev "driver=file,node-name=writes,filename=$here/$name.writes" \
+    -blockdev driver=blklogwrites,node-name=logged,file=file,log=writes,log-sector-size=512 \
+    -device virtio-blk-pci,drive=logged
+  grep -q '^@@ end crash_guest 0 ' "$here/$name.log" || { tail -20 "$here/$name.log"; return 2; }
+  mkdir -p "$quick/$name"
+  "$scratch/crash_check" "$here/$name.writes" "$here/$name.before" "$quick/$name" "$points"
+}
+
+# crash_line NAME STATUS PROCESS: with what makes things durable left out, losses must be found.
+crash_line() {
+  local name=$1 expected=$2 out=$scratch/$1.out status
+  wait "$3"
+  status=$?
+  if [ "$status" -eq "$expected" ]; then
+    line passed "$(cat "$cache/$CRASH_SUITE/ready"): $name: $(tail -1 "$out")"
+  else
+    line FAILED "$name: crash_check ends with $status, not $expected" "$out"
+  fi
+}
+
+run_crashes() {
+  [ -f "$cache/$CRASH_SUITE/ready" ] && archive "$CRASH_SUITE" || return
+  local with without
+  cut power_cuts >"$scratch/power_cuts.out" 2>&1 &
+  with=$!
+  cut power_cuts_without_syncs omit_sync >"$scratch/power_cuts_without_syncs.out" 2>&1 &
+  without=$!
+  crash_line power_cuts 0 "$with"
+  crash_line power_cuts_without_syncs 1 "$without"
+}
+
+# ---- the documentation ---------------------------------------------------------------------------
+
+write_table() {
+  local suite
+  cat tests/kernels/table_head.md
+  for suite in "${SUITES[@]}"; do
+    sed -n '/^@@ begin table_row$/,/^@@ end/{/^| /p}' "$scratch/$suite/suites.log"
+  done
+}
+
+# ---- all of it -----------------------------------------------------------------------------------
+
+if ! install_packages; then
+  line FAILED "packages cannot be installed: ${PACKAGES[*]}"
+elif ! build >"$scratch/build.log" 2>&1; then
+  line FAILED "the programs for the machines cannot be built" "$scratch/build.log"
+else
+  for suite in "${SUITES[@]}"; do
+    wanted "$suite" || { [ "$suite" = "$CRASH_SUITE" ] && wanted crash; } || continue
+    (fetch "$suite") >"$scratch/fetch.log" || line FAILED "$suite's kernel" "$scratch/fetch.log"
+  done
+  run_suites
+  if wanted crash; then run_crashes; fi
+  if [ -n "$table" ]; then write_table >"$table"; fi
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
