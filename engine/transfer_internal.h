@@ -140,8 +140,8 @@ struct rf_worker {
   struct rf_pool *pool;
   struct rf_queue *queue;
   pthread_t thread;
-  bool started;
-  int queue_fd; /* the queue's */
+  bool started; /* and queue_fd is set */
+  int queue_fd; /* the queue's; negative: it has none, and there is no such worker */
   int wake_fd;  /* eventfd */
 
   /* The worker's own. */
@@ -187,9 +187,9 @@ struct rf_pool {
   uint64_t stops;                      /* changes when a transfer with ops in flight is stopped */
   uint64_t nearest_ns;                 /* no deadline is before this one */
   bool closing;
-  pthread_cond_t any; /* a transfer is done */
+  pthread_cond_t any; /* a transfer is done, or a worker has started */
   struct rf_bounce bounce;
-  struct rf_pool_counters counters;
+  struct rf_transfer_counters counters;
 };
 
 #define RF_CHUNK_MOST  ((size_t)512 << 10) /* of a bounce buffer */

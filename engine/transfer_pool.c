@@ -76,13 +76,22 @@ static void close_worker(struct rf_worker *worker) {
 /* Signals are for the program's own threads, and the SIGXFSZ of a write past RLIMIT_FSIZE for
  * nobody: it stays pending here, and the write tells. */
 static int start_worker(struct rf_worker *worker) {
+  struct rf_pool *pool = worker->pool;
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = pthread_create(&worker->thread, NULL, rf_worker_run, worker);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  worker->started = error == 0;
-  return -error;
+  if (error != 0) return -error;
+  pthread_mutex_lock(&pool->lock);
+  pool->callers++;
+  while (!worker->started) pthread_cond_wait(&pool->any, &pool->lock);
+  pool->callers--;
+  pthread_mutex_unlock(&pool->lock);
+  if (worker->queue_fd >= 0) return 0;
+  pthread_join(worker->thread, NULL);
+  worker->started = false;
+  return worker->queue_fd;
 }
 
 static void end_workers(struct rf_pool *pool, bool alive) {
@@ -189,7 +198,7 @@ static int start_all(struct rf_pool *pool) {
     status = start_worker(&pool->workers[started]);
   if (status == 0) return 0;
   if (started == 0) return status;
-  rf_log(pool->engine, RF_LOG_WARNING, "a pool has %u of %u workers: pthread_create: %s", started,
+  rf_log(pool->engine, RF_LOG_WARNING, "a pool has %u of %u workers: %s", started,
          pool->worker_count, strerror(-status));
   pthread_mutex_lock(&pool->lock);
   for (unsigned i = started; i < pool->worker_count; i++) close_worker(&pool->workers[i]);
@@ -250,7 +259,7 @@ int rf_pool_close(struct rf_pool *pool, enum rf_pool_end end) {
 
 /* ---- looking at it --------------------------------------------------------------------------- */
 
-int rf_pool_counters(struct rf_pool *pool, struct rf_pool_counters *counters) {
+int rf_pool_counters(struct rf_pool *pool, struct rf_transfer_counters *counters) {
   if (!rf_engine_alive(pool->engine)) return -EBADF;
   pthread_mutex_lock(&pool->lock);
   *counters = pool->counters;

@@ -190,7 +190,7 @@ static void unlive(struct rf_transfer *transfer) {
 }
 
 static void count(struct rf_transfer *transfer) {
-  struct rf_pool_counters *counters = &transfer->pool->counters;
+  struct rf_transfer_counters *counters = &transfer->pool->counters;
   const struct rf_transfer_result *result = &transfer->result;
   counters->completed++;
   counters->failed += result->status != 0;

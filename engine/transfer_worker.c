@@ -177,7 +177,7 @@ static void hand_over(struct rf_worker *worker) {
 
 static void count_bytes(struct rf_transfer *transfer, const struct rf_part *part) {
   struct rf_transfer_result *result = &transfer->result;
-  struct rf_pool_counters *counters = &transfer->pool->counters;
+  struct rf_transfer_counters *counters = &transfer->pool->counters;
   uint64_t bytes = rf_part_useful(part, part->bytes);
   transfer->moved += bytes;
   *(part->direct ? &result->direct_bytes : &result->buffered_bytes) += bytes;
@@ -348,9 +348,11 @@ static bool turn(struct rf_worker *worker) {
 void *rf_worker_run(void *argument) {
   struct rf_worker *worker = argument;
   struct rf_pool *pool = worker->pool;
-  worker->queue_fd = rf_queue_fd(worker->queue);
+  worker->queue_fd = rf_queue_fd(worker->queue); /* which makes the queue this thread's */
   pthread_mutex_lock(&pool->lock);
-  for (;;) {
+  worker->started = true;
+  pthread_cond_broadcast(&pool->any);
+  while (worker->queue_fd >= 0) {
     if (turn(worker)) continue;
     if (pool->closing && pool->live == 0 && worker->in_flight == 0) break;
     sleep_and_reap(worker);

@@ -109,7 +109,7 @@ int rf_pool_close(struct rf_pool *pool, enum rf_pool_end end);
  * -EBADF after fork. */
 int rf_pool_wait_all(struct rf_pool *pool, int64_t timeout_ns);
 
-struct rf_pool_counters {
+struct rf_transfer_counters {
   uint64_t started;        /* transfers */
   uint64_t completed;      /* of these, with any status */
   uint64_t failed;         /* of these, with a status other than 0 */
@@ -127,7 +127,7 @@ struct rf_pool_counters {
   uint64_t wakeups;      /* times a sleeping worker was woken by another thread */
 };
 /* Counts up to now.  0, or -EBADF after fork. */
-int rf_pool_counters(struct rf_pool *pool, struct rf_pool_counters *counters);
+int rf_pool_counters(struct rf_pool *pool, struct rf_transfer_counters *counters);
 
 /* ---- what to transfer ------------------------------------------------------------------------ */
 
