@@ -94,14 +94,19 @@ static void to_end(struct rf_transfer *transfer) {
   rf_transfer_enlist(transfer);
 }
 
-/* A stop comes too late once a new file has its name. */
+/* The stage has done what it was for: not if a stop kept blocks from being taken. */
+static bool is_through(const struct rf_transfer *transfer) {
+  if (transfer->status != 0) return false;
+  return transfer->stage != RF_TRANSFER_MOVE || span_is_taken(transfer) || halted(transfer);
+}
+
+/* A stop comes too late when nothing is left to be done, or a new file has its name. */
 void rf_transfer_advance(struct rf_transfer *transfer) {
-  bool short_read = halted(transfer) && transfer->status == 0;
-  bool more_spans = transfer->stage == RF_TRANSFER_MOVE && !short_read &&
+  bool more_spans = transfer->stage == RF_TRANSFER_MOVE && !halted(transfer) &&
                     transfer->span + 1 < transfer->span_count;
   enum rf_stage_of_transfer next = more_spans ? RF_TRANSFER_MOVE : after(transfer);
-  bool over = next == RF_TRANSFER_END || transfer->stage >= RF_TRANSFER_PUBLISH;
-  if (transfer->status != 0 || (transfer->stopping != 0 && !over)) {
+  bool too_late = next == RF_TRANSFER_END || transfer->stage >= RF_TRANSFER_PUBLISH;
+  if (!is_through(transfer) || (transfer->stopping != 0 && !too_late)) {
     to_end(transfer);
     return;
   }

@@ -14,6 +14,17 @@
 
 #include "engine/transfer_internal.h"
 
+/* Gives the lock up for something that may take long: others are woken for what comes up. */
+static void leave(struct rf_worker *worker) {
+  worker->state = RF_WORKER_AWAY;
+  pthread_mutex_unlock(&worker->pool->lock);
+}
+
+static void come_back(struct rf_worker *worker) {
+  pthread_mutex_lock(&worker->pool->lock);
+  worker->state = RF_WORKER_AWAKE;
+}
+
 /* ---- parts ----------------------------------------------------------------------------------- */
 
 static unsigned room(const struct rf_worker *worker) {
@@ -203,27 +214,26 @@ static void finish_block(struct rf_transfer *transfer, const struct rf_part *par
     rf_transfer_unlist(transfer);
 }
 
-static void finish_room(struct rf_transfer *transfer, const struct rf_part *part) {
-  struct rf_pool *pool = transfer->pool;
+static void finish_room(struct rf_worker *worker, struct rf_transfer *transfer,
+                        const struct rf_part *part) {
   int status = part->status;
   if (status == -EOPNOTSUPP || status == -ENOSYS) {
-    pthread_mutex_unlock(&pool->lock);
+    leave(worker);
     status = rf_target_set_size(transfer);
-    pthread_mutex_lock(&pool->lock);
+    come_back(worker);
   }
   if (status != 0)
     rf_transfer_fail(transfer, transfer->request.offset, status_of(transfer, status));
 }
 
-static void report(struct rf_transfer *transfer) {
+static void report(struct rf_worker *worker, struct rf_transfer *transfer) {
   const struct rf_transfer_request *request = &transfer->request;
-  struct rf_pool *pool = transfer->pool;
   uint64_t moved = transfer->moved;
   if (request->progress == NULL || transfer->reporting) return;
   transfer->reporting = true;
-  pthread_mutex_unlock(&pool->lock);
+  leave(worker);
   request->progress(request->progress_context, moved, request->length);
-  pthread_mutex_lock(&pool->lock);
+  come_back(worker);
   transfer->reporting = false;
 }
 
@@ -233,12 +243,12 @@ static void finish_one(struct rf_worker *worker, struct rf_part *part) {
   if (part->kind == RF_PART_MOVE)
     finish_block(transfer, part);
   else if (part->kind == RF_PART_ALLOCATE)
-    finish_room(transfer, part);
+    finish_room(worker, transfer, part);
   else if (part->status != 0)
     rf_transfer_fail(transfer, transfer->end, status_of(transfer, part->status));
   bool moved = part->kind == RF_PART_MOVE && part->bytes > 0;
   free_part(worker, part);
-  if (moved) report(transfer);
+  if (moved) report(worker, transfer);
   if (--transfer->outstanding > 0) return;
   bool more = transfer->stage == RF_TRANSFER_MOVE && rf_transfer_is_takeable(transfer);
   if (!more) rf_transfer_advance(transfer);
@@ -250,18 +260,15 @@ static bool copies_out(const struct rf_part *part) {
 
 /* With the lock, which is given up while copying. */
 static void finish_all(struct rf_worker *worker) {
-  struct rf_pool *pool = worker->pool;
-  worker->state = RF_WORKER_AWAY;
   for (unsigned i = 0; i < worker->reaped_count; i++) {
     struct rf_part *part = &worker->parts[worker->reaped[i]];
     if (copies_out(part)) {
-      pthread_mutex_unlock(&pool->lock);
+      leave(worker);
       rf_part_copy(part, part->bytes);
-      pthread_mutex_lock(&pool->lock);
+      come_back(worker);
     }
     finish_one(worker, part);
   }
-  worker->state = RF_WORKER_AWAKE;
   worker->reaped_count = 0;
 }
 
@@ -334,11 +341,9 @@ static bool turn(struct rf_worker *worker) {
   while (pool->chores.head != NULL) rf_transfer_step(worker, pool->chores.head);
   take(worker);
   if (worker->taken_count > 0) {
-    worker->state = RF_WORKER_AWAY;
-    pthread_mutex_unlock(&pool->lock);
+    leave(worker);
     hand_over(worker);
-    pthread_mutex_lock(&pool->lock);
-    worker->state = RF_WORKER_AWAKE;
+    come_back(worker);
   }
   bool finished = worker->reaped_count > 0;
   if (finished) finish_all(worker);
