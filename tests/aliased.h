@@ -38,10 +38,10 @@ public:
 
 private:
   void Map(uint64_t window, bool own) {
-    void *at =
-        own ? mmap(data_ + window, kWindow, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
-            : mmap(data_ + window, kWindow, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_, 0);
+    void *at = own ? mmap(data_ + window, kWindow, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+                   : mmap(data_ + window, kWindow, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd_, 0);
     EXPECT_NE(MAP_FAILED, at);
   }
   uint64_t size_;
