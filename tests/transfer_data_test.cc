@@ -21,8 +21,8 @@ std::ostream &operator<<(std::ostream &out, const Shape &shape) {
 std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
   for (uint64_t length : {0, 1, 511, 512, 513, 4095, 4096, 4097, 65536, 65537, 300000})
-    for (uint64_t offset : {0, 1, 511, 512, 4095, 4096, 4097, 12289})
-      for (size_t shift : {0, 1, 8, 511, 512}) shapes.push_back({offset, length, shift});
+    for (uint64_t offset : {0, 1, 512, 4095, 4096, 12289})
+      for (size_t shift : {0, 1, 511, 512}) shapes.push_back({offset, length, shift});
   return shapes;
 }
 
@@ -216,6 +216,9 @@ TEST_P(TransferData, LockedBounceBuffersAreARequestThatCanFail) {
     struct rlimit limit = {65536, 65536};
     ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
     ASSERT_EQ(0, setuid(65534));
+    static char plain[1 << 20];
+    if (mlock(plain, sizeof(plain)) == 0)
+      in_child::Skip("a build without sanitizers, whose mlock does nothing");
     rf_engine_options engine_options;
     rf_engine_options_init(&engine_options);
     engine_options.choice = RF_CHOICE_REQUIRE; // which needs no locked memory itself

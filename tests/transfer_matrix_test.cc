@@ -190,7 +190,7 @@ TEST_P(TransferMatrix, AnyNumberOfWorkersAndSizesThatDoNotDivide) {
   constexpr size_t kOddSize = 1000003;
   std::string path = NewFile(kOddSize), made = NewPath();
   for (unsigned workers = 1; workers <= 16; workers += workers < 4 ? 1 : 3)
-    for (size_t block : {512, 1000, 65536, 100003}) {
+    for (size_t block : {1000, 100003}) {
       SCOPED_TRACE(testing::Message() << workers << " workers, blocks of " << block);
       rf_pool *pool = NewPool(PoolOptions(workers, block, 3));
       Buffer room(kOddSize + 7);
