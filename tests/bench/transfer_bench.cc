@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transfers beside fio, which has to be in PATH: the bars of docs/performance.md.
+// Transfers beside fio, which has to be in PATH.
 //   tools/bazel run -c opt //tests/bench:transfer -- --dir=/var/tmp [--backend=io_uring]
 //     [--only=read,new-file] [--rounds=5] [--loops=4] [--workers=N] [--block=BYTES] [--depth=N]
 // Runs fio (1 MiB, sequential, O_DIRECT, depth 8) and each scenario in alternation, and prints the
