@@ -20,28 +20,31 @@ static int refuse_directory(int fd) {
   return S_ISDIR(stat.st_mode) ? -EISDIR : 0;
 }
 
-int rf_file_from_fd(struct rf_engine *engine, int fd, bool own, struct rf_file **out) {
-  if (!rf_engine_alive(engine)) return -EBADF;
-  int status = refuse_directory(fd);
-  if (status != 0) return status;
+int rf_file_make(struct rf_engine *engine, int fd, bool own, bool append,
+                 const struct rf_file_info *info, struct rf_file **out) {
   struct rf_file *file = calloc(1, sizeof(*file));
   if (file == NULL) return -ENOMEM;
-  status = rf_probe_file(fd, &file->info);
-  int flags = fcntl(fd, F_GETFL);
-  if (status == 0 && flags < 0) status = -errno;
-  if (status != 0) {
-    free(file);
-    return status;
-  }
   file->engine = engine;
   file->fd = fd;
   file->own = own;
-  file->append = flags & O_APPEND;
+  file->append = append;
+  file->info = *info;
   rf_route_classify(file);
   rf_registry_add_file(engine, file);
   count_file(engine, 1);
   *out = file;
   return 0;
+}
+
+int rf_file_from_fd(struct rf_engine *engine, int fd, bool own, struct rf_file **out) {
+  struct rf_file_info info;
+  if (!rf_engine_alive(engine)) return -EBADF;
+  int status = refuse_directory(fd);
+  if (status == 0) status = rf_probe_file(fd, &info);
+  if (status != 0) return status;
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  return rf_file_make(engine, fd, own, flags & O_APPEND, &info, out);
 }
 
 int rf_file_open(struct rf_engine *engine, const char *path, int flags, mode_t mode,

@@ -19,6 +19,7 @@
  * lane.c handing over, waiting, the death of a backend; answer.c what an answer means (continue,
  * retry, fall back, finish); timer.c the heap of deadlines and pauses; due.c what they lead to;
  * watchdog.c ops that take too long.
+ * transfer*.c: pools of workers, above all this and by its public calls; see transfer_internal.h.
  */
 #ifndef RINGFALL_ENGINE_INTERNAL_H
 #define RINGFALL_ENGINE_INTERNAL_H
@@ -265,6 +266,12 @@ void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char 
 static inline bool rf_engine_alive(const struct rf_engine *engine) {
   return *(volatile const uint32_t *)engine->alive != 0;
 }
+
+/* file.c */
+/* A file of which all is known already: as rf_file_from_fd(), without looking at it.  Directories
+ * are taken, to be synced. */
+int rf_file_make(struct rf_engine *engine, int fd, bool own, bool append,
+                 const struct rf_file_info *info, struct rf_file **file);
 
 /* queue.c */
 bool rf_queue_uses_file(struct rf_queue *queue, const struct rf_file *file);

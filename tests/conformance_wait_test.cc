@@ -343,6 +343,22 @@ TEST_P(Conformance, CancelStopsTheOldestOfThoseWithTheSameUserData) {
   EXPECT_EQ(0, WaitAll(queue, 1)[1].status);
 }
 
+// The answers to the cancellation and to both ops are more than a ring of that depth has room for.
+TEST_P(Conformance, CancelInAFullQueueWithADescriptorEnds) {
+  auto first = NewPipe(), second = NewPipe();
+  rf_queue *queue = OpenQueue(2);
+  ASSERT_GE(rf_queue_fd(queue), 0);
+  rf_op ops[] = {first->Read(1), second->Read(2)};
+  ASSERT_EQ(2, rf_submit(queue, ops, 2));
+  ASSERT_EQ(0, rf_flush(queue));
+  second->Write();
+  EXPECT_GE(rf_cancel(queue, 1), 0);
+  first->Write(); // for backends that cannot stop it
+  auto answers = WaitAll(queue, 2);
+  EXPECT_TRUE(answers[1].status == -ECANCELED || answers[1].bytes == 1);
+  EXPECT_EQ(1, answers[2].bytes);
+}
+
 TEST_P(Conformance, CancelFindsWhatIsFinishedAndDoesNotFindWhatNeverWas) {
   rf_queue *queue = OpenQueue();
   rf_op ops[] = {rf_op_nop(1), rf_op_nop(2)};

@@ -10,7 +10,7 @@
 #include <ringfall/verdict.h>
 
 #include "backend_choice.h"
-#include "new_file.h"
+#include "engine/new_file.h"
 #include "pattern.h"
 #include "tool.h"
 
@@ -54,7 +54,7 @@ struct bench_file {
   char path[4096];      /* the file, or the directory of one without a name */
   char directory[4096]; /* where it is */
   bool made;            /* by bench; goes away, unless it is kept */
-  struct new_file new_file;
+  struct rf_new_file new_file;
   int fd;
   struct rf_file_info info;
   uint64_t size; /* whole blocks */

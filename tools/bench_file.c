@@ -264,8 +264,8 @@ static enum tool_exit make_new(const char *command, struct bench_file *file,
     snprintf(path, sizeof(path), "%s", options->file);
   else
     snprintf(path, sizeof(path), "%s/bench", file->directory);
-  const int error =
-      new_file_open(&file->new_file, path, options->keep ? NEW_FILE_TO_PUBLISH : NEW_FILE_SCRATCH);
+  const int error = rf_new_file_open(
+      &file->new_file, path, options->keep ? RF_NEW_FILE_TO_PUBLISH : RF_NEW_FILE_SCRATCH, 0600);
   if (error != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot make a file there: %s",
                      options->file != NULL ? path : file->directory, strerror(-error));
@@ -320,7 +320,7 @@ enum tool_exit bench_file_open(const char *command, struct bench_file *file,
 enum tool_exit bench_file_keep(const char *command, struct bench_file *file,
                                const struct bench_options *options) {
   if (!options->keep || !file->made) return TOOL_OK;
-  const int status = new_file_publish(&file->new_file, false);
+  const int status = rf_new_file_publish(&file->new_file, false);
   if (status == 0) return TOOL_OK;
   return tool_fail(command, TOOL_FAILED, "%s: cannot be given its name: %s", file->path,
                    strerror(-status));
@@ -330,6 +330,6 @@ void bench_file_close(struct bench_file *file) {
   free(file->versions);
   file->versions = NULL;
   if (!file->made && file->fd >= 0) close(file->fd);
-  new_file_close(&file->new_file);
+  rf_new_file_close(&file->new_file);
   file->fd = -1;
 }

@@ -20,8 +20,8 @@
 #include "backend_choice.h"
 #include "clock.h"
 #include "copy_pipeline.h"
+#include "engine/new_file.h"
 #include "json_output.h"
-#include "new_file.h"
 #include "progress.h"
 #include "stop_signals.h"
 
@@ -74,7 +74,7 @@ struct job {
   int source_fd;
   struct stat source_stat;    /* as it was before the first read */
   char target_path[PATH_MAX]; /* DST, or what it points to if it is a symbolic link */
-  struct new_file target;
+  struct rf_new_file target;
   struct engine_log log;
   struct rf_engine *engine;
   struct checksum checksum;
@@ -190,7 +190,7 @@ static enum tool_exit resolve_target(struct job *job) {
 static enum tool_exit open_target(struct job *job) {
   enum tool_exit status = resolve_target(job);
   if (status != TOOL_OK) return status;
-  const int error = new_file_open(&job->target, job->target_path, NEW_FILE_TO_PUBLISH);
+  const int error = rf_new_file_open(&job->target, job->target_path, RF_NEW_FILE_TO_PUBLISH, 0600);
   if (error != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot make a file there: %s", job->options->target,
                      strerror(-error));
@@ -287,11 +287,11 @@ static enum tool_exit check_unchanged(const struct job *job) {
 
 static enum tool_exit publish(struct job *job) {
   const char *name = job->options->target;
-  int status = new_file_publish(&job->target, true);
+  int status = rf_new_file_publish(&job->target, true);
   if (status != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot be given its name: %s", name,
                      strerror(-status));
-  status = job->options->sync ? new_file_sync_directory(&job->target) : 0;
+  status = job->options->sync ? rf_new_file_sync_directory(&job->target) : 0;
   if (status != 0)
     return tool_fail(command, TOOL_FAILED, "%s: is there, but its directory cannot be synced: %s",
                      name, strerror(-status));
@@ -354,7 +354,7 @@ static void give_back(struct job *job) {
   rf_file_close(p->source.file);
   rf_engine_close(job->engine);
   checksum_close(&job->checksum);
-  new_file_close(&job->target);
+  rf_new_file_close(&job->target);
   if (job->source_fd >= 0) close(job->source_fd);
 }
 

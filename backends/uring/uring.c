@@ -527,17 +527,30 @@ static void fetch(struct uring_backend *self) {
   (void)io_uring_get_events(&self->ring);
 }
 
+static bool is_full(struct uring_backend *self) {
+  return io_uring_cq_ready(&self->ring) == *self->ring.cq.kring_entries;
+}
+
 /* Fetching signals the eventfd, and work signals it only when there was none before.  So it is
- * emptied until nothing is left to be fetched: what comes after that makes it readable again, and
- * is left for the next time. */
+ * emptied until nothing is left to be fetched, or there is no room for it: what comes after that
+ * makes it readable again, and is left for the next time. */
 static void empty_eventfd(struct uring_backend *self) {
   for (;;) {
     uint64_t count;
     self->base.syscalls++;
     (void)!read(self->eventfd, &count, sizeof(count));
-    if (!more_in_kernel(self)) return;
+    if (!more_in_kernel(self) || is_full(self)) return;
     fetch(self);
   }
+}
+
+static unsigned reap_pollable(struct uring_backend *self, struct rf_result *results, unsigned max) {
+  unsigned n = 0;
+  do {
+    empty_eventfd(self);
+    n += reap_ring(self, results + n, max - n);
+  } while (n < max && more_in_kernel(self));
+  return n;
 }
 
 /* A ring that ends gives requests up before they have begun with ECANCELED, or, in some places of
@@ -565,9 +578,9 @@ static unsigned uring_reap(struct rf_backend *backend, struct rf_result *results
   struct uring_backend *self = uring_of(backend);
   if (!self->started) return 0;
   if (self->remains.given_up) return reap_remains(self, results, max);
-  if (self->eventfd >= 0) empty_eventfd(self);
+  if (self->eventfd >= 0) return reap_pollable(self, results, max);
   unsigned n = reap_ring(self, results, max);
-  if (n == max || self->eventfd >= 0 || !more_in_kernel(self)) return n;
+  if (n == max || !more_in_kernel(self)) return n;
   fetch(self);
   return n + reap_ring(self, results + n, max - n);
 }

@@ -28,6 +28,7 @@
 #include <ringfall/file.h>
 #include <ringfall/op.h>
 #include <ringfall/queue.h>
+#include <ringfall/transfer.h>
 #include <ringfall/verdict.h>
 #include <ringfall/version.h>
 

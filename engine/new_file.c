@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A file that is not there until it is whole: O_TMPFILE, linkat, renameat2. */
-#include "new_file.h"
+#include "engine/new_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 #define SUFFIX ".ringfall-XXXXXX"
 #define TRIES  100
 
-static int open_directory(struct new_file *file, const char *path) {
+static int open_directory(struct rf_new_file *file, const char *path) {
   const char *slash = strrchr(path, '/');
   const char *name = slash != NULL ? slash + 1 : path;
   char directory[PATH_MAX];
@@ -40,7 +40,8 @@ static int hidden_name(const char *name, char hidden[NAME_MAX + 1]) {
 }
 
 /* Calls `make` with hidden names until one is free. */
-static int with_hidden_name(struct new_file *file, int (*make)(struct new_file *, const char *)) {
+static int with_hidden_name(struct rf_new_file *file,
+                            int (*make)(struct rf_new_file *, const char *)) {
   for (int i = 0; i < TRIES; i++) {
     char hidden[NAME_MAX + 1];
     int status = hidden_name(file->name, hidden);
@@ -52,8 +53,8 @@ static int with_hidden_name(struct new_file *file, int (*make)(struct new_file *
   return -EEXIST;
 }
 
-static int create_hidden(struct new_file *file, const char *hidden) {
-  file->fd = openat(file->directory_fd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+static int create_hidden(struct rf_new_file *file, const char *hidden) {
+  file->fd = openat(file->directory_fd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, file->mode);
   return file->fd < 0 ? -errno : 0;
 }
 
@@ -61,23 +62,23 @@ static int create_hidden(struct new_file *file, const char *hidden) {
 struct proc_path {
   char text[40];
 };
-static const char *proc_path(const struct new_file *file, struct proc_path *buffer) {
+static const char *proc_path(const struct rf_new_file *file, struct proc_path *buffer) {
   snprintf(buffer->text, sizeof(buffer->text), "/proc/self/fd/%d", file->fd);
   return buffer->text;
 }
 
-static int link_as(struct new_file *file, const char *name) {
+static int link_as(struct rf_new_file *file, const char *name) {
   struct proc_path proc;
   if (linkat(AT_FDCWD, proc_path(file, &proc), file->directory_fd, name, AT_SYMLINK_FOLLOW) == 0)
     return 0;
   return -errno;
 }
 
-static int create_nameless(struct new_file *file, enum new_file_kind kind) {
-  file->fd = openat(file->directory_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+static int create_nameless(struct rf_new_file *file, enum rf_new_file_kind kind) {
+  file->fd = openat(file->directory_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, file->mode);
   if (file->fd < 0) return -errno;
   struct proc_path proc;
-  if (kind == NEW_FILE_SCRATCH || access(proc_path(file, &proc), F_OK) == 0) return 0;
+  if (kind == RF_NEW_FILE_SCRATCH || access(proc_path(file, &proc), F_OK) == 0) return 0;
   close(file->fd); /* no /proc: it could never be given a name */
   file->fd = -1;
   return -EOPNOTSUPP;
@@ -88,24 +89,26 @@ static bool lacks_tmpfile(int status) {
   return status == -EOPNOTSUPP || status == -EISDIR || status == -EINVAL || status == -ENOSYS;
 }
 
-int new_file_open(struct new_file *file, const char *path, enum new_file_kind kind) {
+int rf_new_file_open(struct rf_new_file *file, const char *path, enum rf_new_file_kind kind,
+                     mode_t mode) {
   memset(file, 0, sizeof(*file));
+  file->mode = mode;
   file->fd = file->directory_fd = -1;
   int status = open_directory(file, path);
   if (status == 0) status = create_nameless(file, kind);
   if (file->directory_fd >= 0 && lacks_tmpfile(status)) {
     status = with_hidden_name(file, create_hidden);
-    if (status == 0 && kind == NEW_FILE_SCRATCH &&
+    if (status == 0 && kind == RF_NEW_FILE_SCRATCH &&
         unlinkat(file->directory_fd, file->temporary, 0) == 0)
       file->temporary[0] = '\0';
   }
-  if (status != 0) new_file_close(file);
+  if (status != 0) rf_new_file_close(file);
   return status;
 }
 
 /* rename(2) that refuses an existing name: not every file system has the flag, and those that lack
  * it (NFS) have links. */
-static int rename_new(const struct new_file *file) {
+static int rename_new(const struct rf_new_file *file) {
   const int at = file->directory_fd;
   if (renameat2(at, file->temporary, at, file->name, RENAME_NOREPLACE) == 0) return 0;
   if (errno != EINVAL && errno != ENOSYS) return -errno;
@@ -114,7 +117,7 @@ static int rename_new(const struct new_file *file) {
   return 0;
 }
 
-int new_file_publish(struct new_file *file, bool replace) {
+int rf_new_file_publish(struct rf_new_file *file, bool replace) {
   const bool nameless = file->temporary[0] == '\0';
   if (nameless && !replace) return link_as(file, file->name);
   int status = nameless ? with_hidden_name(file, link_as) : 0;
@@ -129,11 +132,11 @@ int new_file_publish(struct new_file *file, bool replace) {
   return status;
 }
 
-int new_file_sync_directory(const struct new_file *file) {
+int rf_new_file_sync_directory(const struct rf_new_file *file) {
   return fsync(file->directory_fd) == 0 ? 0 : -errno;
 }
 
-void new_file_close(struct new_file *file) {
+void rf_new_file_close(struct rf_new_file *file) {
   if (file->temporary[0] != '\0' && file->directory_fd >= 0)
     unlinkat(file->directory_fd, file->temporary, 0);
   if (file->fd >= 0) close(file->fd);

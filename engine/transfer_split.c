@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * How a transfer is split: into spans, each of which is moved in one way, and these into blocks.
+ *
+ * Reads with direct I/O cover the aligned range around what was asked for.  Whole units of it go
+ * straight to the caller's memory if that is aligned; the rest through bounce buffers.  Writes may
+ * not touch what is beside their range, so their ends go through the page cache (see the order in
+ * transfer_internal.h).
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/transfer_internal.h"
+
+/* Reads up to this length that are not aligned are one bounced block, not a head, a middle and a
+ * tail. */
+#define SMALL ((uint64_t)64 << 10)
+
+static uint64_t round_down(uint64_t value, uint64_t unit) {
+  return value - value % unit;
+}
+
+static uint64_t round_up(uint64_t value, uint64_t unit) {
+  return round_down(value + unit - 1, unit);
+}
+
+static bool is_aligned(const struct rf_transfer *transfer, uint64_t offset) {
+  uintptr_t address =
+      (uintptr_t)transfer->request.buffer + (uintptr_t)(offset - transfer->request.offset);
+  return address % rf_file_get_info(transfer->target.direct)->memory_align == 0;
+}
+
+/* What the ends of a write are kept clear of: a page of the cache, and a block of the file system,
+ * which is what either reads and writes back as a whole. */
+uint64_t rf_transfer_write_unit(const struct rf_file_info *info) {
+  uint64_t unit = (uint64_t)sysconf(_SC_PAGESIZE);
+  if (info->offset_align > unit) unit = info->offset_align;
+  uint64_t block = info->block_size;
+  bool sane = block <= (uint64_t)64 << 10 && (block & (block - 1)) == 0;
+  return sane && block > unit ? block : unit;
+}
+
+/* ---- spans ----------------------------------------------------------------------------------- */
+
+static void add_span(struct rf_transfer *transfer, uint64_t start, uint64_t end, bool direct) {
+  struct rf_span *span = &transfer->spans[transfer->span_count];
+  if (start >= end) return;
+  span->start = span->straight_start = start;
+  span->end = span->straight_end = end;
+  span->direct = direct;
+  transfer->span_count++;
+}
+
+static void bounce_all(struct rf_span *span) {
+  span->straight_start = span->straight_end = span->end;
+}
+
+static void plan_read(struct rf_transfer *transfer) {
+  uint64_t unit = rf_file_get_info(transfer->target.direct)->offset_align;
+  uint64_t start = transfer->request.offset, end = transfer->end;
+  add_span(transfer, round_down(start, unit), round_up(end, unit), true);
+  struct rf_span *span = &transfer->spans[0];
+  span->straight_start = round_up(start, unit);
+  span->straight_end = round_down(end, unit);
+  bool whole = span->straight_start == start && span->straight_end == end;
+  if (span->straight_start >= span->straight_end || !is_aligned(transfer, span->straight_start) ||
+      (!whole && transfer->request.length <= SMALL))
+    bounce_all(span);
+}
+
+static void plan_write(struct rf_transfer *transfer) {
+  uint64_t unit = rf_transfer_write_unit(rf_file_get_info(transfer->target.direct));
+  uint64_t start = round_up(transfer->request.offset, unit);
+  uint64_t end = round_down(transfer->end, unit);
+  add_span(transfer, transfer->request.offset, start, false);
+  add_span(transfer, start, end, true);
+  if (!is_aligned(transfer, start)) bounce_all(&transfer->spans[transfer->span_count - 1]);
+  add_span(transfer, end, transfer->end, false);
+}
+
+void rf_transfer_plan(struct rf_transfer *transfer) {
+  if (transfer->request.length == 0) return;
+  if (transfer->target.direct == NULL)
+    add_span(transfer, transfer->request.offset, transfer->end, false);
+  else if (transfer->write)
+    plan_write(transfer);
+  else
+    plan_read(transfer);
+  transfer->cursor = transfer->spans[0].start;
+}
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+static uint64_t block_of(const struct rf_transfer *transfer, const struct rf_span *span,
+                         bool bounced) {
+  const struct rf_pool *pool = transfer->pool;
+  if (!span->direct) return pool->options.block_size;
+  uint64_t unit = rf_file_get_info(transfer->target.direct)->offset_align;
+  if (bounced) return round_down(pool->bounce.chunk, unit);
+  return round_up(pool->options.block_size, unit);
+}
+
+bool rf_transfer_cut(struct rf_transfer *transfer, struct rf_part *part, int *status) {
+  const struct rf_span *span = &transfer->spans[transfer->span];
+  uint64_t at = transfer->cursor;
+  bool straight = at >= span->straight_start && at < span->straight_end;
+  uint64_t limit = straight                    ? span->straight_end
+                   : at < span->straight_start ? span->straight_start
+                                               : span->end;
+  uint64_t block = block_of(transfer, span, !straight);
+  char *memory = straight ? (char *)transfer->request.buffer + (at - transfer->request.offset)
+                          : rf_bounce_take(transfer->pool, status);
+  if (memory == NULL) return false;
+  part->offset = at;
+  part->length = limit - at < block ? limit - at : block;
+  part->memory = memory;
+  part->bounced = !straight;
+  part->direct = span->direct;
+  transfer->cursor += part->length;
+  return true;
+}
+
+uint64_t rf_part_useful(const struct rf_part *part, uint64_t bytes) {
+  const struct rf_transfer *transfer = part->transfer;
+  uint64_t start = part->offset, end = part->offset + bytes;
+  if (start < transfer->request.offset) start = transfer->request.offset;
+  if (end > transfer->end) end = transfer->end;
+  return start < end ? end - start : 0;
+}
+
+void rf_part_copy(const struct rf_part *part, uint64_t bytes) {
+  const struct rf_transfer *transfer = part->transfer;
+  uint64_t count = rf_part_useful(part, bytes);
+  uint64_t start = part->offset;
+  if (start < transfer->request.offset) start = transfer->request.offset;
+  char *theirs = (char *)transfer->request.buffer + (start - transfer->request.offset);
+  char *ours = part->memory + (start - part->offset);
+  if (count == 0) return;
+  if (transfer->write)
+    memcpy(ours, theirs, count);
+  else
+    memcpy(theirs, ours, count);
+}

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transfers that meet what goes wrong: full disks, limits, bad files, signals; replacing a file
+// while the process is killed; sectors of 4096 bytes.
+#include <dirent.h>
+#include <linux/loop.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include "tests/seccomp_filter.h"
+#include "tests/transfer_rig.h"
+
+namespace transfer_rig {
+namespace {
+
+constexpr size_t kMiB = 1 << 20;
+
+class TransferFaults : public Transfers {};
+
+// ---- errors ------------------------------------------------------------------------------------
+
+TEST_P(TransferFaults, WhatIsWrongWithTheFileIsTheStatus) {
+  rf_pool *pool = NewPool();
+  Buffer room(8192);
+  std::string path = NewFile(8192), missing = NewPath();
+  int ends[2];
+  ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+  int writable = OpenFd(path, O_WRONLY), readable = OpenFd(path, O_RDONLY);
+  int directory_fd = OpenFd(directory(), O_RDONLY | O_DIRECTORY);
+  int closed = fcntl(readable, F_DUPFD_CLOEXEC, 900); // a number that nothing else will take
+  close(closed);
+  rf_transfer_request to_missing = ByPath(missing, room.data(), 8192);
+  to_missing.flags = 0;
+  EXPECT_EQ(-ENOENT, Read(pool, to_missing).status);
+  EXPECT_EQ(-ENOENT, Write(pool, to_missing).status);
+  EXPECT_EQ(-EISDIR, Read(pool, ByPath(directory(), room.data(), 8192)).status);
+  EXPECT_EQ(-EISDIR, Write(pool, ByPath(directory(), room.data(), 8192)).status);
+  EXPECT_EQ(-EISDIR, Read(pool, ByFd(directory_fd, room.data(), 8192)).status);
+  EXPECT_EQ(-EBADF, Read(pool, ByFd(closed, room.data(), 8192)).status);
+  EXPECT_EQ(-EBADF, Read(pool, ByFd(writable, room.data(), 8192)).status);
+  EXPECT_EQ(-EBADF, Write(pool, ByFd(readable, room.data(), 8192)).status);
+  EXPECT_EQ(-ESPIPE, Read(pool, ByFd(ends[0], room.data(), 1)).status);
+  EXPECT_EQ(-ENOTDIR, Read(pool, ByPath(path + "/below", room.data(), 1)).status);
+  rf_transfer_request replace = ByPath(directory(), room.data(), 8192);
+  replace.flags |= RF_TRANSFER_REPLACE;
+  EXPECT_EQ(-EISDIR, Write(pool, replace).status);
+  replace.path = "/dev/null";
+  EXPECT_EQ(-EINVAL, Write(pool, replace).status);
+  EXPECT_EQ(8192u, Read(pool, ByPath(path, room.data(), 8192)).bytes) << "the pool goes on";
+  rf_transfer_counters counters = Counters(pool);
+  EXPECT_EQ(13u, counters.completed);
+  EXPECT_EQ(12u, counters.failed);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_P(TransferFaults, AFileSizeLimitGivesTheBytesBeforeItAndEfbig) {
+  std::string path = NewPath(), other = NewPath();
+  RF_IN_CHILD({
+    StartAnewInChild();
+    rf_pool *pool = NewPool(PoolOptions(2, 4096, 4)); // also when the limit comes later
+    struct rlimit limit = {6144, 6144};
+    ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
+    Buffer data = Buffer::Pattern(8192);
+    rf_transfer_request request = ByPath(path, data.data(), 8192);
+    request.flags = RF_TRANSFER_CREATE;
+    rf_transfer_result result = Write(pool, request);
+    EXPECT_EQ(-EFBIG, result.status);
+    EXPECT_EQ(6144u, result.bytes);
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_EQ(6144u, found.size());
+    EXPECT_EQ("", DiffersFromPattern(found.data(), 6144, 0));
+    request = ByPath(other, data.data(), 8192);
+    result = Write(pool, request); // with PREALLOCATE: before anything is written
+    EXPECT_EQ(-EFBIG, result.status);
+    EXPECT_EQ(0u, result.bytes);
+    EXPECT_EQ(0u, SizeOf(other));
+  });
+}
+
+// A file system of 256 KiB in memory, mounted in a child's own name space.
+void MountSmall(const std::string &at) {
+  if (geteuid() != 0) in_child::Skip("root, to mount a file system");
+  ASSERT_EQ(0, unshare(CLONE_NEWNS));
+  ASSERT_EQ(0, mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+  ASSERT_EQ(0, mount("ringfall", at.c_str(), "tmpfs", 0, "size=256k"));
+}
+
+TEST_P(TransferFaults, AFullDiskGivesTheBytesBeforeItAndEnospc) {
+  char made[] = "/tmp/ringfall-mount-XXXXXX";
+  ASSERT_NE(nullptr, mkdtemp(made));
+  std::string at = made;
+  in_child::Outcome outcome = in_child::Run([&] {
+    MountSmall(at);
+    StartAnewInChild();
+    rf_pool *pool = NewPool(PoolOptions(1, 16384, 1));
+    Buffer data = Buffer::Pattern(kMiB);
+    rf_transfer_request request = ByPath(at + "/", data.data(), kMiB);
+    std::string path = at + "/plain", other = at + "/room";
+    request.path = path.c_str();
+    request.flags = RF_TRANSFER_CREATE;
+    rf_transfer_result result = Write(pool, request);
+    EXPECT_EQ(-ENOSPC, result.status);
+    EXPECT_EQ(256u << 10, result.bytes);
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_EQ(256u << 10, found.size());
+    EXPECT_EQ("", DiffersFromPattern(found.data(), found.size(), 0));
+    unlink(path.c_str());
+    request = ByPath(other, data.data(), kMiB);
+    result = Write(pool, request); // with PREALLOCATE: before anything is written
+    EXPECT_EQ(-ENOSPC, result.status);
+    EXPECT_EQ(0u, result.bytes);
+    EXPECT_EQ(0u, SizeOf(other));
+    unlink(other.c_str());
+    Buffer old = Buffer::Pattern(4096, 0, 9); // an old file outlives what should have replaced it
+    EXPECT_EQ(4096u, Write(pool, ByPath(path, old.data(), 4096)).bytes);
+    request.path = path.c_str();
+    for (unsigned flags : {0u, unsigned{RF_TRANSFER_PREALLOCATE}}) {
+      request.flags = RF_TRANSFER_REPLACE | flags;
+      EXPECT_EQ(-ENOSPC, Write(pool, request).status);
+      EXPECT_EQ("", DiffersFromPattern(Content(path).data(), 4096, 0, 9));
+      EXPECT_EQ(4096u, SizeOf(path));
+    }
+    ClosePool(pool, RF_POOL_DRAIN);
+  });
+  rmdir(made);
+  if (outcome.ended_with(in_child::kSkipped)) GTEST_SKIP() << "needs " << outcome.output;
+  EXPECT_TRUE(outcome.ended_with(in_child::kDone)) << outcome.how() << "\n" << outcome.output;
+}
+
+void CountSignal(int) {}
+
+TEST_P(TransferFaults, SignalStormsAreNeverSeen) {
+  constexpr size_t kSize = 32 * kMiB + 5;
+  std::string path = NewFile(kSize), made = NewPath();
+  RF_IN_CHILD({
+    StartAnewInChild();
+    struct sigaction action = {};
+    action.sa_handler = CountSignal; // and no SA_RESTART
+    ASSERT_EQ(0, sigaction(SIGALRM, &action, nullptr));
+    struct itimerval storm = {{0, 100}, {0, 100}}; // 10 kHz
+    rf_pool *pool = NewPool(PoolOptions(2, 65536, 8));
+    Buffer room(kSize);
+    ASSERT_EQ(0, setitimer(ITIMER_REAL, &storm, nullptr));
+    EXPECT_EQ(kSize, Read(pool, ByPath(path, room.data(), kSize)).bytes);
+    rf_transfer_request request = ByPath(made, room.data(), kSize);
+    request.durability = RF_DURABLE_ENTRY;
+    EXPECT_EQ(kSize, Write(pool, request).bytes);
+    storm = {};
+    ASSERT_EQ(0, setitimer(ITIMER_REAL, &storm, nullptr));
+    EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0));
+    std::vector<unsigned char> found = Content(made);
+    ASSERT_EQ(kSize, found.size());
+    EXPECT_EQ("", DiffersFromPattern(found.data(), kSize, 0));
+  });
+}
+
+// ---- the caller's descriptor -------------------------------------------------------------------
+
+TEST_P(TransferFaults, TheCallersDescriptorKeepsFlagsAndOffset) {
+  constexpr size_t kSize = 100000;
+  Buffer room(kSize);
+  for (int extra : {0, O_DIRECT, O_APPEND, O_NONBLOCK}) {
+    std::string path = NewFile(kSize);
+    int fd = OpenFd(path, O_RDWR | extra);
+    int flags = fcntl(fd, F_GETFL);
+    ASSERT_EQ(77, lseek(fd, 77, SEEK_SET));
+    rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
+    ASSERT_EQ(50001u, Read(pool, ByFd(fd, room.data(), 50001, 4095)).bytes) << extra;
+    ASSERT_EQ("", DiffersFromPattern(room.data(), 50001, 4095)) << extra;
+    for (size_t i = 0; i < 50001; i++) room[i] = PatternAt(i, 3);
+    ASSERT_EQ(50001u, Write(pool, ByFd(fd, room.data(), 50001, 4095)).bytes) << extra;
+    EXPECT_EQ(flags, fcntl(fd, F_GETFL)) << extra;
+    EXPECT_EQ(77, lseek(fd, 0, SEEK_CUR)) << extra;
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_EQ(kSize, found.size()) << extra;
+    EXPECT_EQ("", DiffersFromPattern(found.data(), 4095, 0)) << extra;
+    EXPECT_EQ("", DiffersFromPattern(found.data() + 4095, 50001, 0, 3)) << extra;
+    EXPECT_EQ("", DiffersFromPattern(found.data() + 54096, kSize - 54096, 54096)) << extra;
+    ClosePool(pool, RF_POOL_DRAIN);
+  }
+}
+
+TEST_P(TransferFaults, FilesWithoutANameAndFilesOfTheEngineWork) {
+  constexpr size_t kSize = 100001;
+  rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
+  Buffer data = Buffer::Pattern(kSize), room(kSize);
+  std::string path = NewPath();
+  int fd = OpenFd(path, O_RDWR | O_CREAT);
+  unlink(path.c_str());
+  EXPECT_EQ(kSize, Write(pool, ByFd(fd, data.data(), kSize)).bytes);
+  EXPECT_EQ(kSize, Read(pool, ByFd(fd, room.data(), kSize)).bytes);
+  EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0));
+  for (int extra : {0, O_DIRECT}) {
+    rf_file *file = OpenFile(NewPath(), O_RDWR | O_CREAT | extra);
+    rf_transfer_request request = ByFd(-1, data.data(), kSize);
+    request.file = file;
+    EXPECT_EQ(kSize, Write(pool, request).bytes) << extra;
+    EXPECT_EQ(kSize, Write(pool, request).bytes) << extra; // it has become longer since
+    memset(room.data(), 0, kSize);
+    request.buffer = room.data();
+    EXPECT_EQ(kSize, Read(pool, request).bytes) << extra;
+    EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0)) << extra;
+  }
+}
+
+// ---- modes -------------------------------------------------------------------------------------
+
+TEST_P(TransferFaults, ShorterContentsKeepTheOldTailOrCutItAsAsked) {
+  rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
+  Buffer data = Buffer::Pattern(50001, 0, 4);
+  for (bool cut : {false, true}) {
+    std::string path = NewFile(100000);
+    rf_transfer_request request = ByPath(path, data.data(), 50001);
+    if (cut) request.flags |= RF_TRANSFER_TRUNCATE;
+    EXPECT_EQ(50001u, Write(pool, request).bytes);
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_EQ(cut ? 50001u : 100000u, found.size());
+    EXPECT_EQ("", DiffersFromPattern(found.data(), 50001, 0, 4));
+    EXPECT_EQ("", DiffersFromPattern(found.data() + 50001, found.size() - 50001, 50001));
+  }
+  std::string path = NewFile(1000);
+  rf_transfer_request empty = ByPath(path, nullptr, 0);
+  empty.flags |= RF_TRANSFER_TRUNCATE;
+  EXPECT_EQ(0, Write(pool, empty).status);
+  EXPECT_EQ(0u, SizeOf(path));
+}
+
+TEST_P(TransferFaults, EachDurabilityWritesTheSameBytes) {
+  rf_pool *pool = NewPool();
+  Buffer data = Buffer::Pattern(70001);
+  for (int durability = RF_DURABLE_NONE; durability <= RF_DURABLE_ENTRY; durability++)
+    for (unsigned flags : {unsigned{RF_TRANSFER_CREATE}, unsigned{RF_TRANSFER_REPLACE}}) {
+      std::string path = NewPath();
+      rf_transfer_request request = ByPath(path, data.data(), 70001);
+      request.durability = static_cast<rf_durability>(durability);
+      request.flags = flags;
+      EXPECT_EQ(70001u, Write(pool, request).bytes) << durability;
+      EXPECT_EQ("", DiffersFromPattern(Content(path).data(), 70001, 0)) << durability;
+    }
+}
+
+// ---- replacing ---------------------------------------------------------------------------------
+
+std::vector<std::string> Litter(const std::string &directory, const std::string &path) {
+  std::vector<std::string> found;
+  std::string prefix = "." + path.substr(path.rfind('/') + 1) + ".ringfall-";
+  DIR *open = opendir(directory.c_str());
+  for (dirent *entry; open != nullptr && (entry = readdir(open)) != nullptr;)
+    if (std::string(entry->d_name).rfind(prefix, 0) == 0)
+      found.push_back(directory + "/" + entry->d_name);
+  if (open != nullptr) closedir(open);
+  return found;
+}
+
+TEST_P(TransferFaults, ReplacingKeepsPermissionsAndFollowsLinks) {
+  rf_pool *pool = NewPool();
+  std::string path = NewFile(100000, 1), link = NewPath();
+  ASSERT_EQ(0, chmod(path.c_str(), 0640));
+  ASSERT_EQ(0, symlink(path.c_str(), link.c_str()));
+  Buffer data = Buffer::Pattern(50001, 0, 2);
+  rf_transfer_request request = ByPath(link, data.data(), 50001);
+  request.flags |= RF_TRANSFER_REPLACE;
+  request.durability = RF_DURABLE_ENTRY;
+  struct stat before, after;
+  ASSERT_EQ(0, stat(path.c_str(), &before));
+  EXPECT_EQ(50001u, Write(pool, request).bytes);
+  ASSERT_EQ(0, lstat(path.c_str(), &after));
+  EXPECT_NE(before.st_ino, after.st_ino);
+  EXPECT_EQ(0640u, after.st_mode & 07777);
+  ASSERT_EQ(0, lstat(link.c_str(), &after));
+  EXPECT_TRUE(S_ISLNK(after.st_mode));
+  std::vector<unsigned char> found = Content(path);
+  ASSERT_EQ(50001u, found.size());
+  EXPECT_EQ("", DiffersFromPattern(found.data(), 50001, 0, 2));
+  EXPECT_TRUE(Litter(directory(), path).empty());
+}
+
+TEST_P(TransferFaults, ACancelledReplacementLeavesTheOldFile) {
+  rf_pool *pool = NewPool(PoolOptions(1, 65536, 2));
+  std::string path = NewFile(5000, 1);
+  Buffer data = Buffer::Pattern(16 * kMiB, 0, 2);
+  rf_transfer_request request = ByPath(path, data.data(), 16 * kMiB);
+  std::atomic<rf_transfer *> token{nullptr};
+  request.flags |= RF_TRANSFER_REPLACE;
+  request.progress_context = &token;
+  request.progress = [](void *context, uint64_t, uint64_t) {
+    auto *which = static_cast<std::atomic<rf_transfer *> *>(context);
+    while (which->load() == nullptr) std::this_thread::yield();
+    rf_transfer_cancel(which->load());
+  };
+  token = Start(pool, true, request);
+  EXPECT_EQ(-ECANCELED, Finish(token).status);
+  EXPECT_EQ(5000u, SizeOf(path));
+  EXPECT_EQ("", DiffersFromPattern(Content(path).data(), 5000, 0, 1));
+  EXPECT_TRUE(Litter(directory(), path).empty());
+}
+
+// Killed in a progress function, at the system calls that matter, and at any time.
+TEST_P(TransferFaults, KilledWhileReplacingTheOldFileOrTheNewOneIsThereWhole) {
+  constexpr size_t kOld = 50001, kNew = 4 * kMiB + 3;
+  std::string path = NewFile(kOld, 1);
+  auto replace = [&](bool at_link, bool at_rename, uint64_t kill_at) {
+    StartAnewInChild();
+    rf_pool *pool = NewPool(PoolOptions(2, 65536, 4));
+    Buffer data = Buffer::Pattern(kNew, 0, 2);
+    rf_transfer_request request = ByPath(path, data.data(), kNew);
+    request.flags |= RF_TRANSFER_REPLACE;
+    request.durability = RF_DURABLE_ENTRY;
+    request.progress_context = &kill_at;
+    request.progress = [](void *context, uint64_t bytes, uint64_t) {
+      if (bytes >= *static_cast<uint64_t *>(context)) kill(getpid(), SIGKILL);
+    };
+    if (at_link) {
+      ASSERT_EQ(0, seccomp_filter::Install({seccomp_filter::Kill(SYS_linkat)}));
+    }
+    if (at_rename) {
+      ASSERT_EQ(0, seccomp_filter::Install({
+#ifdef SYS_renameat
+                       seccomp_filter::Kill(SYS_renameat),
+#endif
+                       seccomp_filter::Kill(SYS_renameat2)}));
+    }
+    EXPECT_EQ(0, Write(pool, request).status);
+  };
+  auto whole = [&](const std::string &name, bool must_be_old) {
+    std::vector<unsigned char> found = Content(name);
+    bool old = found.size() == kOld;
+    EXPECT_TRUE(old || (found.size() == kNew && !must_be_old)) << found.size();
+    EXPECT_EQ("", DiffersFromPattern(found.data(), found.size(), 0, old ? 1 : 2));
+  };
+  for (uint64_t kill_at : {uint64_t{1}, uint64_t{kNew / 2}, uint64_t{kNew}}) {
+    in_child::Outcome outcome = in_child::Run([&] { replace(false, false, kill_at); });
+    EXPECT_TRUE(outcome.killed_by(SIGKILL)) << outcome.how() << outcome.output;
+    whole(path, true);
+    EXPECT_TRUE(Litter(directory(), path).empty()) << "killed at " << kill_at;
+  }
+  for (bool at_rename : {false, true}) {
+    in_child::Outcome outcome = in_child::Run([&] { replace(!at_rename, at_rename, UINT64_MAX); });
+    EXPECT_TRUE(outcome.killed_by(SIGSYS)) << outcome.how() << outcome.output;
+    whole(path, true);
+    // Between the two, and only there, the new file has a name already, and is whole.
+    std::vector<std::string> litter = Litter(directory(), path);
+    EXPECT_EQ(at_rename ? 1u : 0u, litter.size());
+    for (const std::string &name : litter) whole(name, false), unlink(name.c_str());
+  }
+  in_child::Outcome outcome = in_child::Run([&] { replace(false, false, UINT64_MAX); });
+  EXPECT_TRUE(outcome.ended_with(in_child::kDone)) << outcome.how() << outcome.output;
+  EXPECT_EQ(kNew, SizeOf(path));
+  whole(path, false);
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, TransferFaults, testing::ValuesIn(AllCases()), CaseName);
+
+// ---- syncs, on the backend where they are system calls that can be filtered --------------------
+
+class TransferSyncs : public Transfers {};
+
+// What is asked to be durable must have been synced: by a filter that forbids it, it shows.
+TEST_P(TransferSyncs, AFailedSyncIsTheStatus) {
+  std::string path = NewPath(), old = NewFile(1000, 5);
+  RF_IN_CHILD({
+    StartAnewInChild();
+    rf_pool *pool = NewPool();
+    Buffer data = Buffer::Pattern(70001);
+    rf_transfer_request request = ByPath(path, data.data(), 70001);
+    ASSERT_EQ(0, seccomp_filter::Install({seccomp_filter::Deny(SYS_fsync, EIO)}));
+    request.durability = RF_DURABLE_DATA;
+    EXPECT_EQ(0, Write(pool, request).status) << "fdatasync is another call";
+    request.durability = RF_DURABLE_FILE;
+    rf_transfer_result result = Write(pool, request);
+    EXPECT_EQ(-EIO, result.status);
+    EXPECT_EQ(70001u, result.bytes);
+    ASSERT_EQ(0, seccomp_filter::Install({seccomp_filter::Deny(SYS_fdatasync, EIO)}));
+    request.path = old.c_str();
+    request.durability = RF_DURABLE_NONE;
+    request.flags |= RF_TRANSFER_REPLACE;
+    EXPECT_EQ(-EIO, Write(pool, request).status) << "what replaces a file is synced before";
+    EXPECT_EQ("", DiffersFromPattern(Content(old).data(), 1000, 0, 5));
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Threads, TransferSyncs,
+                         testing::Values(Case{RF_BACKEND_THREADS, false, Place::kDisk},
+                                         Case{RF_BACKEND_THREADS, false, Place::kTmpfs}),
+                         CaseName);
+
+// ---- other sectors -----------------------------------------------------------------------------
+
+class TransferSectors : public Transfers {};
+
+// A loop device over a file, with sectors of 4096 bytes.
+class LoopDevice {
+public:
+  explicit LoopDevice(int backing) {
+    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+    if (control >= 0) close(control);
+    if (number < 0) return;
+    path = "/dev/loop" + std::to_string(number);
+    fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    loop_config config = {};
+    config.fd = static_cast<uint32_t>(backing);
+    config.block_size = 4096;
+    config.info.lo_flags = LO_FLAGS_DIRECT_IO;
+    works = fd_ >= 0 && ioctl(fd_, LOOP_CONFIGURE, &config) == 0;
+  }
+  LoopDevice(const LoopDevice &) = delete;
+  LoopDevice &operator=(const LoopDevice &) = delete;
+  ~LoopDevice() {
+    if (works) ioctl(fd_, LOOP_CLR_FD, 0);
+    if (fd_ >= 0) close(fd_);
+  }
+  std::string path;
+  bool works = false;
+
+private:
+  int fd_ = -1;
+};
+
+TEST_P(TransferSectors, OddTransfersOnSectorsOf4096BytesAreExact) {
+  constexpr size_t kSize = 4 * kMiB;
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to make a loop device";
+  std::string backing = NewFile(kSize);
+  LoopDevice device(OpenFd(backing, O_RDWR));
+  if (!device.works) GTEST_SKIP() << "needs a free loop device: " << strerror(errno);
+  rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
+  std::vector<unsigned char> expected = Content(backing);
+  Buffer room(kSize);
+  unsigned seed = 1;
+  for (uint64_t offset : {0, 512, 4095, 4096})
+    for (uint64_t length : {511, 4096, 4097, 100001})
+      for (size_t shift : {0, 1, 512}) {
+        unsigned char *at = room.data() + shift;
+        rf_transfer_result result = Read(pool, ByPath(device.path, at, length, offset));
+        ASSERT_EQ(0, result.status) << length << " at " << offset;
+        ASSERT_EQ(length, result.bytes);
+        ASSERT_EQ(0, memcmp(at, expected.data() + offset, length)) << length << " at " << offset;
+        for (size_t i = 0; i < length; i++) at[i] = expected[offset + i] = PatternAt(i, seed);
+        result = Write(pool, ByPath(device.path, at, length, offset));
+        ASSERT_EQ(0, result.status) << length << " at " << offset;
+        ASSERT_EQ(length, result.bytes);
+        seed++;
+      }
+  rf_transfer_result all = Read(pool, ByPath(device.path, room.data(), kSize));
+  ASSERT_EQ(kSize, all.bytes);
+  EXPECT_TRUE(all.direct);
+  EXPECT_EQ(0, memcmp(room.data(), expected.data(), kSize));
+}
+
+INSTANTIATE_TEST_SUITE_P(Everywhere, TransferSectors, testing::ValuesIn(DiskCases()), CaseName);
+
+} // namespace
+} // namespace transfer_rig
