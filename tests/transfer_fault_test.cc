@@ -102,9 +102,8 @@ TEST_P(TransferFaults, AFullDiskGivesTheBytesBeforeItAndEnospc) {
     StartAnewInChild();
     rf_pool *pool = NewPool(PoolOptions(1, 16384, 1));
     Buffer data = Buffer::Pattern(kMiB);
-    rf_transfer_request request = ByPath(at + "/", data.data(), kMiB);
     std::string path = at + "/plain", other = at + "/room";
-    request.path = path.c_str();
+    rf_transfer_request request = ByPath(path, data.data(), kMiB);
     request.flags = RF_TRANSFER_CREATE;
     rf_transfer_result result = Write(pool, request);
     EXPECT_EQ(-ENOSPC, result.status);

@@ -92,14 +92,20 @@ inline rf_transfer_request NewRequest() {
   return request;
 }
 
-inline rf_transfer_request ByPath(const std::string &path, void *buffer, uint64_t length,
+// The path must live as long as the request.
+inline rf_transfer_request ByPath(const char *path, void *buffer, uint64_t length,
                                   uint64_t offset = 0) {
   rf_transfer_request request = NewRequest();
-  request.path = path.c_str();
+  request.path = path;
   request.buffer = buffer;
   request.length = length;
   request.offset = offset;
   return request;
+}
+
+inline rf_transfer_request ByPath(const std::string &path, void *buffer, uint64_t length,
+                                  uint64_t offset = 0) {
+  return ByPath(path.c_str(), buffer, length, offset);
 }
 
 inline rf_transfer_request ByFd(int fd, void *buffer, uint64_t length, uint64_t offset = 0) {
