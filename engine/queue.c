@@ -299,8 +299,11 @@ static void wait_for(struct rf_queue *queue, unsigned min, int64_t timeout_ns) {
     rf_timers_run(queue);
     if (until_ns != UINT64_MAX && (until_ns == 0 || rf_now_ns() >= until_ns)) break;
   }
-  /* What the last turn made ready is started; if nothing was to be waited for, everything is. */
-  if (rf_lanes_stalled(queue) || (min == 0 && queue->outstanding > 0)) start_all(queue);
+  /* What the last turn made ready is started; if nothing was to be waited for, everything is.  A
+   * descriptor that was signalled late, for an answer taken in before, is silenced along with it.
+   */
+  bool look = min == 0 && (queue->outstanding > 0 || queue->pollable);
+  if (rf_lanes_stalled(queue) || look) start_all(queue);
 }
 
 static int collect(struct rf_queue *queue, struct rf_completion *completions, unsigned min,

@@ -4,7 +4,7 @@
 //
 //     observed::Backends backends;
 //     backends.Without(RF_BACKEND_IO_URING);   // cannot be opened: AUTO goes on to libaio
-//     rf_engine_open_with(&engine, &options, backends.tables());
+//     rf_engine_open_with(&engine, &options, backends.substitute());
 //
 // One Backends at a time; its queues may be on any threads.
 #ifndef RINGFALL_TESTS_OBSERVED_BACKEND_H
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "engine/substitute.h"
 
 namespace observed {
 
@@ -44,7 +45,9 @@ public:
   Backends(const Backends &) = delete;
   Backends &operator=(const Backends &) = delete;
 
-  const rf_backend_ops *const *tables() const { return tables_; }
+  const rf_substitute *substitute() const { return &substitute_; }
+  // The object opened last.
+  rf_backend *opened(rf_backend_id id) const { return opened_[id]; }
 
   void Without(rf_backend_id id) { without_[id] = true; }
 
@@ -78,7 +81,10 @@ private:
       return -ENOSYS;
     }
     int status = rf_backend_tables[kId]->open(config, out, report);
-    if (status == 0) (*out)->ops = &in_use_->ops_[kId];
+    if (status == 0) {
+      (*out)->ops = &in_use_->ops_[kId];
+      in_use_->opened_[kId] = *out;
+    }
     return status;
   }
 
@@ -106,7 +112,9 @@ private:
   static inline Backends *in_use_ = nullptr;
   rf_backend_ops ops_[RF_BACKENDS];
   const rf_backend_ops *tables_[RF_BACKENDS];
+  const rf_substitute substitute_ = {tables_, nullptr, false};
   bool without_[RF_BACKENDS] = {};
+  rf_backend *opened_[RF_BACKENDS] = {};
   std::mutex lock_;
   std::vector<Seen> seen_;
   unsigned batches_ = 0;

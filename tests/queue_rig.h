@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "engine/substitute.h"
 
 namespace queue_rig {
 
@@ -56,10 +57,19 @@ public:
     unlink(path.c_str());
   }
 
-  int OpenEngine(rf_fault_injector *injector = nullptr) {
+  void PrepareOptions() {
     engine_options.ignore_environment = engine_options.ignore_environment || !use_environment;
     engine_options.log = Take;
     engine_options.log_context = this;
+  }
+
+  int OpenEngine(const rf_substitute *substitute) {
+    PrepareOptions();
+    return rf_engine_open_with(&engine, &engine_options, substitute);
+  }
+
+  int OpenEngine(rf_fault_injector *injector = nullptr) {
+    PrepareOptions();
     return injector != nullptr ? rf_fault_engine_open(injector, &engine, &engine_options)
                                : rf_engine_open(&engine, &engine_options);
   }
@@ -73,10 +83,11 @@ public:
     return rf_queue_open(engine, &queue_options, &queue);
   }
 
-  // 0 if both succeed.
-  int Open(rf_fault_injector *injector = nullptr) {
+  // 0 if both succeed.  By default with the host's backends, else with what OpenEngine() takes.
+  int Open() { return Open(static_cast<rf_fault_injector *>(nullptr)); }
+  template <typename Backends> int Open(Backends *backends) {
     if (fd < 0) OpenFile();
-    int status = OpenEngine(injector);
+    int status = OpenEngine(backends);
     return status != 0 ? status : OpenQueue();
   }
 

@@ -53,7 +53,7 @@ protected:
   }
 
   void Open() {
-    ASSERT_EQ(rig.Open(backends.tables()), 0) << rig.Log();
+    ASSERT_EQ(rig.Open(backends.substitute()), 0) << rig.Log();
     std::vector<int> rings = ring_fd::All();
     ASSERT_EQ(rings.size(), 1u);
     ring = rings[0];
@@ -212,7 +212,7 @@ TEST_F(Registry, OddLengthsAndNothingAtAllAreTheSameInArenas) {
 
 TEST_F(Registry, AQueueOpenedLaterRegistersTheArenasThatAreThere) {
   rf_arena *arena = nullptr;
-  ASSERT_EQ(rig.OpenEngine(backends.tables()), 0);
+  ASSERT_EQ(rig.OpenEngine(backends.substitute()), 0);
   ASSERT_EQ(rf_arena_open(rig.engine, kBlock, 0, &arena), 0);
   ASSERT_EQ(rig.OpenQueue(), 0);
   ring = ring_fd::All().at(0);
@@ -575,7 +575,7 @@ TEST_F(Registry, RefusedInUseLeavesTheRingAtWork) {
   RF_IN_CHILD({
     Rig own;
     own.engine_options = rig.engine_options;
-    ASSERT_EQ(own.Open(backends.tables()), 0) << own.Log();
+    ASSERT_EQ(own.Open(backends.substitute()), 0) << own.Log();
     ASSERT_EQ(own.Do(rf_op_nop(1)).status, 0); // the ring is enabled by registering
     if (seccomp_filter::Install({Deny(SYS_io_uring_register, EPERM)}) != 0)
       in_child::Skip("seccomp filters");
@@ -592,7 +592,7 @@ TEST_F(Registry, RefusedInUseDoesNotBringBackWhatWasRegisteredBefore) {
   RF_IN_CHILD({
     Rig own;
     own.engine_options = rig.engine_options;
-    ASSERT_EQ(own.Open(backends.tables()), 0) << own.Log();
+    ASSERT_EQ(own.Open(backends.substitute()), 0) << own.Log();
     rf_arena *arena = nullptr;
     ASSERT_EQ(rf_arena_open(own.engine, 64 * kBlock, 0, &arena), 0);
     char *base = static_cast<char *>(rf_arena_base(arena));
@@ -637,7 +637,7 @@ TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
     int fd = NewFd(data, O_DIRECT);
     // No user that others use here: what they lock counts, too.
     ASSERT_EQ(setuid(static_cast<uid_t>(3000000000u + static_cast<uid_t>(getpid()))), 0);
-    int status = own.Open(backends.tables());
+    int status = own.Open(backends.substitute());
     if (status == -ENOTSUP) in_child::Skip("a ring within 256 KiB of locked memory");
     ASSERT_EQ(status, 0) << own.Log();
     backends.Take();

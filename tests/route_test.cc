@@ -110,7 +110,7 @@ public:
   int Open(const std::string &path, int flags) {
     rig.fd = open(path.c_str(), flags | O_CLOEXEC);
     if (rig.fd < 0) return -errno;
-    int status = rig.Open(backends.tables());
+    int status = rig.Open(backends.substitute());
     backends.Take();
     return status;
   }
@@ -402,7 +402,7 @@ TEST_P(Route, ReadsThatCannotEndDoNotHoldUpThisThread) {
     int ends[2];
     ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
     Rig &rig = routed.rig;
-    ASSERT_EQ(rig.Open(routed.backends.tables()), 0);
+    ASSERT_EQ(rig.Open(routed.backends.substitute()), 0);
     rf_file *pipe = nullptr;
     ASSERT_EQ(rf_file_from_fd(rig.engine, ends[0], true, &pipe), 0);
     char byte = 0;
@@ -575,7 +575,7 @@ TEST_P(Forced, EveryTransferTakesTheBackendThatWasAskedFor) {
       rig.engine_options.backend = main();
       rig.queue_options.policy = policy();
       rig.fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
-      ASSERT_EQ(rig.Open(backends.tables()), 0) << rig.Log();
+      ASSERT_EQ(rig.Open(backends.substitute()), 0) << rig.Log();
       EXPECT_TRUE(rig.RoundTrip(kBlocks));
       for (const Seen &one : backends.Take()) EXPECT_EQ(WayOf(one, main()), kMain);
       rf_counters counters = rig.Counters();

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <thread>
 
-#include "tests/fault_backend.h"
+#include "tests/fault_rig.h"
 #include "tests/queue_rig.h"
 #include "tests/transfer_rig.h"
 
@@ -402,16 +402,13 @@ INSTANTIATE_TEST_SUITE_P(Everywhere, TransferTokens, testing::ValuesIn(DiskCases
 // ---- a backend that answers 'not now' ----------------------------------------------------------
 
 TEST(TransferStops, CancelEndsWhatIsInFlight) {
-  fault::Backends backends;
+  fault_rig::Faults faults;
   queue_rig::Rig rig;
-  fault::Plan &plan = backends.plan(RF_BACKEND_IO_URING);
-  plan.answer = -EAGAIN; // each request but the first block's is tried again after pauses
-  plan.answers = fault::kForever;
-  plan.answer_kinds = fault::kTransfers;
-  plan.answer_from = 65536;
+  // Each request but the first block's is tried again after pauses.
+  faults.Plan("stand_in error=EAGAIN:io_uring,read,from=65536");
   rig.OpenFile();
   ASSERT_EQ(0, ftruncate(rig.fd, 16 * 65536));
-  ASSERT_EQ(0, rig.OpenEngine(backends.tables()));
+  ASSERT_EQ(0, rig.OpenEngine(faults.injector()));
   rf_pool_options options = PoolOptions(1, 65536, 8);
   rf_pool *pool = nullptr;
   ASSERT_EQ(0, rf_pool_open(rig.engine, &options, &pool));
@@ -428,7 +425,7 @@ TEST(TransferStops, CancelEndsWhatIsInFlight) {
   EXPECT_EQ(65536u, result.bytes);
   EXPECT_EQ(0, rf_transfer_release(token));
   EXPECT_EQ(0, rf_pool_close(pool, RF_POOL_DRAIN));
-  EXPECT_EQ("", backends.broken_rules);
+  EXPECT_EQ(nullptr, rf_fault_broken_rule(faults.injector()));
 }
 
 } // namespace

@@ -45,9 +45,14 @@
  *
  * and then, after a colon and with commas between, when:
  *
- *     write, read...  requests of these ops; names as in rf_op_name().  To the kernel a discard of
- * a regular file is a fallocate, and the rest of a vector may be a plain transfer dsync, nowait,
- * hipri        requests with one of these flags io_uring, libaio, threads   on these backends only
+ *     write, read, ...  requests of these ops; names as in rf_op_name().  To the kernel a discard
+ *                     of a regular file is a fallocate, and the rest of a vector may be a plain
+ *                     transfer
+ *
+ *     dsync, nowait, hipri  requests with one of these flags
+ *
+ *     io_uring, libaio, threads  on these backends only
+ *
  *     from=N, to=N    requests at offsets from N on, and below N
  *     P%              with this probability; decimals are fine.  Also after `=`: short=10%
  *     @N              the Nth time all of that is so, counted from 1, and no other
