@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts the power at many points of what crash_guest.cc did, and looks at what is left each time.
 //
-//     crash_check LOG IMAGE DIRECTORY POINTS
+//     crash_check LOG IMAGE DIRECTORY POINTS|all
 //
 // LOG is the log of QEMU's blklogwrites driver (dm-log-writes' format), IMAGE the disk before the
 // first of its entries, DIRECTORY a place for temporary files.  At each point two disks are made:
@@ -235,10 +235,10 @@ private:
 int Run(char **arguments) {
   Replay replay(ReadFile(arguments[1]), ReadFile(arguments[2]));
   Checker checker(arguments[3]);
-  auto points = static_cast<size_t>(std::max(1, atoi(arguments[4])));
   std::mt19937 random(1);
   size_t flushes = replay.Flushes(), seen = 0, taken = 0;
-  if (flushes < points) throw std::runtime_error("too few flushes in the log");
+  size_t points = strcmp(arguments[4], "all") == 0 ? flushes : strtoul(arguments[4], nullptr, 10);
+  if (points == 0 || flushes < points) throw std::runtime_error("too few flushes in the log");
   // Evenly over the flushes.  Just before one is where most has been acknowledged since the last.
   for (size_t i = 0; i < replay.size(); i++) {
     if (replay.IsFlush(i) && seen++ * points / flushes >= taken) {
@@ -259,7 +259,7 @@ int Run(char **arguments) {
 } // namespace
 
 int main(int count, char **arguments) try {
-  if (count != 5) throw std::runtime_error("crash_check LOG IMAGE DIRECTORY POINTS");
+  if (count != 5) throw std::runtime_error("crash_check LOG IMAGE DIRECTORY POINTS|all");
   return Run(arguments);
 } catch (const std::exception &error) {
   fprintf(stderr, "crash_check: %s\n", error.what());

@@ -210,8 +210,8 @@ judge() {
       line FAILED "${kernel:-$suite}: $program did not come to its end" "$part"
     elif [ "${end%% *}" != 0 ]; then
       line FAILED "$kernel: $program ends with ${end%% *}" "$part"
-    elif unexpected_skips "$kernel" "$part" >"$part.skips"; then
-      line FAILED "$kernel: $program skipped what this machine has" "$part.skips"
+    elif unexpected_skips "$kernel" "$part" >/dev/null; then
+      line FAILED "$kernel: $program skipped what this machine has" "$part"
     else
       line passed "$kernel: $program$(summary "$part" "$end")"
     fi
@@ -250,7 +250,7 @@ run_suites() {
 # The check's status: see crash_check.cc.
 cut() {
   local name=$1 here=$scratch/$CRASH_SUITE points=$CRASH_POINTS
-  [ -z "${2:-}" ] || points=20 # losses are everywhere then
+  [ -z "${2:-}" ] || points=all # there are few flushes then
   truncate -s 20M "$here/$name.disk" && make_file_system "$here/$name.disk" 16M &&
     cp "$here/$name.disk" "$here/$name.before" && : >"$here/$name.writes" || return 2
   machine "$CRASH_SUITE" "$name" "PLAN=crash DISK=/dev/vda ROUNDS=$CRASH_ROUNDS OMIT=${2:-}" \
