@@ -76,7 +76,8 @@ protected:
     ASSERT_EQ(rf_probe_host(nullptr, &host), 0);
     const rf_verdict &plain = host.verdicts[RF_BACKEND_IO_URING];
     // The expectations below begin at the top of the ladder.
-    if (!plain.usable || plain.error != 0) GTEST_SKIP() << "needs a kernel with every flag\n" << plain.why;
+    if (!plain.usable || plain.error != 0)
+      GTEST_SKIP() << "needs a kernel with every flag\n" << plain.why;
     ASSERT_GT(setups, 0u) << "not linked with --wrap: nothing is tested";
     refused_flags = GetParam().refused;
   }
