@@ -57,10 +57,16 @@ protected:
     std::vector<int> rings = ring_fd::All();
     ASSERT_EQ(rings.size(), 1u);
     ring = rings[0];
+    own_files = ring_fd::Taken(ring, "UserFiles");
+    ASSERT_LE(own_files, 1) << "no more than the pipe that tells of the ring's end";
     backends.Take();
   }
 
-  int Files() const { return ring_fd::Taken(ring, "UserFiles"); }
+  // Registered by the core, that is, without what the ring has for itself.
+  int Files() const {
+    int taken = ring_fd::Taken(ring, "UserFiles");
+    return taken < 0 ? taken : taken - own_files;
+  }
   int Memory() const { return ring_fd::Taken(ring, "UserBufs"); }
 
   // A new file of that content, without a name; more: O_DIRECT, for which arenas are registered.
@@ -104,6 +110,7 @@ protected:
 
   observed::Backends backends;
   Rig rig;
+  int own_files = 0;
   int ring = -1;
 };
 
