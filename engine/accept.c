@@ -130,7 +130,7 @@ static enum rf_fallback_reason obstacle(const struct rf_queue *queue, const stru
  * I/O, which saves pinning its pages: a copy from or to the page cache gains nothing by it. */
 static inline void use_registered(struct rf_queue *queue, struct rf_slot *slot,
                                   const struct rf_file *file) {
-  if (!queue->registers || slot->flags & RF_SLOT_ON_THREADS) return;
+  if (!queue->registers || rf_lane_for(slot) != RF_LANE_MAIN) return;
   rf_registry_use_file(queue, &slot->request, file);
   if (file->info.direct && slot->request.kind <= RF_REQUEST_WRITE)
     rf_registry_use_memory(queue, &slot->request, slot->request.buf, slot->total);
@@ -233,13 +233,13 @@ static unsigned accept_run(struct rf_queue *queue, const struct rf_op *ops, unsi
     struct rf_slot *slot = &queue->slots[next];
     uint32_t after = slot->next;
     fill_ordinary(queue, slot, &ops[i]);
-    if (slot->flags & RF_SLOT_ON_THREADS) {
+    if (rf_lane_for(slot) != RF_LANE_MAIN) {
       /* Not one of them: it leaves the run. */
       if (tail == RF_NONE)
         head = after;
       else
         queue->slots[tail].next = after;
-      rf_pend_on(queue, slot, RF_LANE_THREADS);
+      rf_pend_on(queue, slot, rf_lane_for(slot));
     } else {
       tail = next;
       length++;

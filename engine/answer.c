@@ -62,17 +62,13 @@ static void advance(struct rf_slot *slot, uint64_t moved) {
 
 /* ---- where an op can be ---------------------------------------------------------------------- */
 
-static unsigned lane_for(const struct rf_slot *slot) {
-  return slot->flags & RF_SLOT_ON_THREADS ? RF_LANE_THREADS : RF_LANE_MAIN;
-}
-
 void rf_pend(struct rf_queue *queue, struct rf_slot *slot) {
-  if (queue->lanes[lane_for(slot)].dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
+  if (queue->lanes[rf_lane_for(slot)].dead) rf_fall_back(queue, slot, RF_FALLBACK_DEAD);
   prepare(slot);
   /* The main lane may not be the one that the op was accepted for. */
-  if (lane_for(slot) == RF_LANE_MAIN && !rf_main_offers(queue, &slot->request))
+  if (rf_lane_for(slot) == RF_LANE_MAIN && !rf_main_offers(queue, &slot->request))
     rf_fall_back(queue, slot, RF_FALLBACK_NOT_OFFERED);
-  rf_pend_on(queue, slot, lane_for(slot));
+  rf_pend_on(queue, slot, rf_lane_for(slot));
 }
 
 void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
@@ -82,7 +78,7 @@ void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
 }
 
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason) {
-  slot->flags |= RF_SLOT_ON_THREADS;
+  slot->flags = (uint8_t)((slot->flags | RF_SLOT_ON_THREADS) & ~RF_SLOT_ON_CALLS);
   rf_tally_add(&queue->tally.fell_back[slot->kind][reason], 1);
 }
 

@@ -58,6 +58,7 @@ enum rf_slot_flags {
   RF_SLOT_ON_THREADS = 1u << 0, /* this op goes to the threads lane */
   RF_SLOT_CANCELLED = 1u << 1,  /* rf_cancel asked for its end */
   RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
+  RF_SLOT_ON_CALLS = 1u << 3,   /* this op goes to the calls lane */
   RF_SLOT_STALLED = 1u << 3,    /* the watchdog has reported it */
 };
 
@@ -134,7 +135,15 @@ struct rf_lane {
 };
 
 /* RETIRED: a main lane that died while the kernel had requests of it, until they are answered. */
-enum { RF_LANE_MAIN = 0, RF_LANE_THREADS = 1, RF_LANE_RETIRED = 2, RF_LANES = 3 };
+enum {
+  RF_LANE_MAIN = 0,
+  RF_LANE_THREADS = 1,
+  RF_LANE_RETIRED = 2,
+  /* libaio beside io_uring, where this thread may block: what it would do in its submit() anyway, a
+   * whole batch in one system call.  Its answers are there at once. */
+  RF_LANE_CALLS = 3,
+  RF_LANES = 4,
+};
 
 /* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
 struct rf_tally {
@@ -351,6 +360,10 @@ static inline uint64_t rf_call_bytes(uint64_t left) {
 
 /* Puts an op that is nowhere at the end of the list of its lane, its next request prepared. */
 void rf_pend(struct rf_queue *queue, struct rf_slot *slot);
+static inline unsigned rf_lane_for(const struct rf_slot *slot) {
+  if (slot->flags & RF_SLOT_ON_THREADS) return RF_LANE_THREADS;
+  return slot->flags & RF_SLOT_ON_CALLS ? RF_LANE_CALLS : RF_LANE_MAIN;
+}
 static inline void rf_pend_on(struct rf_queue *queue, struct rf_slot *slot, unsigned lane) {
   slot->state = RF_SLOT_PENDING;
   slot->lane = (uint8_t)lane;

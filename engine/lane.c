@@ -57,6 +57,22 @@ static int open_main(struct rf_queue *queue) {
   return status;
 }
 
+/* If that cannot be had, the calls are made one by one. */
+static void open_calls(struct rf_queue *queue) {
+  struct rf_lane *calls = &queue->lanes[RF_LANE_CALLS];
+  const struct rf_engine *engine = queue->engine;
+  struct rf_backend_config config = queue->config;
+  struct rf_backend_report report;
+  const struct rf_verdict *verdict = &engine->host.verdicts[RF_BACKEND_LIBAIO];
+  if (!engine->routed || queue->policy != RF_POLICY_MAY_BLOCK) return;
+  if (queue->lanes[RF_LANE_MAIN].id != RF_BACKEND_IO_URING) return;
+  if (verdict->tried && !verdict->usable) return;
+  memset(&report, 0, sizeof(report));
+  if (config.depth > RF_BATCH_MAX) config.depth = RF_BATCH_MAX;
+  calls->id = RF_BACKEND_LIBAIO;
+  (void)engine->backends[RF_BACKEND_LIBAIO]->open(&config, &calls->backend, &report);
+}
+
 int rf_lanes_open(struct rf_queue *queue) {
   struct rf_lane *threads = &queue->lanes[RF_LANE_THREADS];
   int status = open_main(queue);
@@ -65,6 +81,7 @@ int rf_lanes_open(struct rf_queue *queue) {
   const struct rf_backend *main = queue->lanes[RF_LANE_MAIN].backend;
   queue->registers = main->file_slots > 0 || main->memory_slots > 0;
   if (!queue->fsize_limited) queue->straight = main->kinds;
+  open_calls(queue);
   rf_route_set_ways(queue);
   if (queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS) return 0;
   status = open_lane(queue, threads, RF_BACKEND_THREADS);
@@ -169,6 +186,15 @@ static void settle_main(struct rf_queue *queue) {
   while (waiting.count > 0) rf_pend(queue, &queue->slots[rf_list_pop(queue, &waiting)]);
 }
 
+/* Its ops, none of which are the kernel's, are for workers from now on. */
+static void drop_calls(struct rf_queue *queue, struct rf_lane *calls, int status) {
+  calls->dead = true;
+  rf_route_set_ways(queue);
+  rf_log(queue->engine, RF_LOG_WARNING, "libaio beside io_uring takes no requests any more: %s",
+         strerror(-status));
+  move_pending(queue, calls, RF_FALLBACK_DEAD);
+}
+
 static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
   enum rf_backend_id id = lane->id;
   const char *call = lane->backend->ops->submit_call;
@@ -193,6 +219,8 @@ static void refused(struct rf_queue *queue, struct rf_lane *lane, int status) {
   if (!rf_is_not_now(status)) {
     if (is_last(queue, lane))
       fail_pending(queue, lane, status);
+    else if (lane == &queue->lanes[RF_LANE_CALLS])
+      drop_calls(queue, lane, status);
     else
       die(queue, lane, status);
     return;
@@ -389,6 +417,20 @@ static void exorcise(struct rf_queue *queue, struct rf_lane *lane) {
   if (status != -EINPROGRESS) lose(queue, lane, status == 0);
 }
 
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+/* True if something came of it, which may be all that is waited for. */
+static bool make_calls(struct rf_queue *queue, struct rf_lane *calls) {
+  uint32_t before = queue->outstanding;
+  while (calls->pending.count > 0) {
+    uint32_t pending = calls->pending.count;
+    (void)hand_over(queue, calls, 0, 0);
+    take_in(queue, calls);
+    if (calls->pending.count == pending) break;
+  }
+  return queue->outstanding != before;
+}
+
 static struct rf_lane *sole_lane(struct rf_queue *queue) {
   struct rf_lane *main = &queue->lanes[RF_LANE_MAIN], *threads = &queue->lanes[RF_LANE_THREADS];
   bool main_works = main->in_flight + main->pending.count > 0;
@@ -415,7 +457,8 @@ uint64_t rf_lanes_next(const struct rf_queue *queue) {
     const struct rf_lane *lane = &queue->lanes[i];
     if (lane->pending.count > 0 && lane->not_before_ns != 0 && lane->not_before_ns < next)
       next = lane->not_before_ns;
-    if (is_haunted(lane)) {
+    bool late = lane == &queue->lanes[RF_LANE_CALLS] && lane->in_flight > 0;
+    if (is_haunted(lane) || late) { /* nothing else would wake us for these */
       uint64_t slice = rf_now_ns() + SLICE_NS;
       if (slice < next) next = slice;
     }
@@ -438,6 +481,7 @@ void rf_lanes_turn(struct rf_queue *queue, unsigned wait, uint64_t until_ns) {
   uint64_t next = rf_lanes_next(queue);
   if (until_ns > next) until_ns = next;
   if (until_ns == 0) wait = 0;
+  if (lanes[RF_LANE_CALLS].pending.count > 0 && make_calls(queue, &lanes[RF_LANE_CALLS])) wait = 0;
   struct rf_lane *sole = sole_lane(queue);
   bool waited = false;
   for (unsigned i = 0; i < RF_LANES; i++)

@@ -166,7 +166,7 @@ static int make_fds(struct rf_queue *queue) {
   int status = add_to_epoll(queue, queue->ready_fd);
   if (status == 0) status = add_to_epoll(queue, queue->timer_fd);
   for (unsigned i = 0; i < RF_LANES && status == 0; i++) {
-    struct rf_backend *backend = queue->lanes[i].backend;
+    struct rf_backend *backend = i == RF_LANE_CALLS ? NULL : queue->lanes[i].backend;
     if (backend != NULL && !queue->lanes[i].dead)
       status = add_to_epoll(queue, backend->ops->pollable(backend));
   }

@@ -26,6 +26,7 @@ enum way {
   WAY_HERE,        /* the plain call on this thread */
   WAY_HERE_NOWAIT, /* the same, told not to block */
   WAY_WORKERS,     /* to the threads backend */
+  WAY_CALLS,       /* to libaio, which makes the calls of a batch on this thread: HERE, at once */
 };
 
 /* Rows: what the file is; columns: reads, writes under NEVER_BLOCK, then under MAY_BLOCK. */
@@ -40,9 +41,9 @@ static const ways all_ways[RF_BACKENDS] = {
     [RF_BACKEND_LIBAIO] =
         {
             [RF_FILE_DIRECT] = {WAY_MAIN, WAY_MAIN_NOWAIT, WAY_MAIN, WAY_MAIN},
-            [RF_FILE_NOWAIT] = {WAY_MAIN_NOWAIT, WAY_MAIN_NOWAIT, WAY_MAIN_NOWAIT, WAY_HERE},
-            [RF_FILE_WAITS] = {WAY_WORKERS, WAY_WORKERS, WAY_HERE, WAY_HERE},
-            [RF_FILE_UNKNOWN] = {WAY_WORKERS, WAY_HERE_NOWAIT, WAY_HERE, WAY_HERE},
+            [RF_FILE_NOWAIT] = {WAY_MAIN_NOWAIT, WAY_MAIN_NOWAIT, WAY_MAIN_NOWAIT, WAY_CALLS},
+            [RF_FILE_WAITS] = {WAY_WORKERS, WAY_WORKERS, WAY_CALLS, WAY_CALLS},
+            [RF_FILE_UNKNOWN] = {WAY_WORKERS, WAY_HERE_NOWAIT, WAY_CALLS, WAY_CALLS},
         },
     [RF_BACKEND_THREADS] =
         {
@@ -72,6 +73,11 @@ void rf_route_set_ways(struct rf_queue *queue) {
   for (unsigned class = 0; class < RF_FILE_CLASSES && queue->engine->routed; class ++)
     for (unsigned write = 0; write < 2; write++)
       queue->ways[write][class] = (*table)[class][column + write];
+  const struct rf_lane *calls = &queue->lanes[RF_LANE_CALLS];
+  if (calls->backend == NULL || calls->dead) return;
+  for (unsigned write = 0; write < 2; write++)
+    if (queue->ways[write][RF_FILE_WAITS] == WAY_HERE)
+      queue->ways[write][RF_FILE_WAITS] = WAY_CALLS;
 }
 
 /* ---- taking a way ---------------------------------------------------------------------------- */
@@ -96,9 +102,13 @@ static void elsewhere(struct rf_queue *queue, struct rf_slot *slot) {
 
 void rf_route_go(struct rf_queue *queue, struct rf_slot *slot, unsigned way) {
   bool here = way == WAY_HERE || way == WAY_HERE_NOWAIT;
-  if (here && slot->total > HERE_MOST) {
+  if ((here || way == WAY_CALLS) && slot->total > HERE_MOST) {
     elsewhere(queue, slot);
     return;
+  }
+  if (way == WAY_CALLS && queue->lanes[RF_LANE_MAIN].id != RF_BACKEND_LIBAIO) {
+    slot->flags |= RF_SLOT_ON_CALLS;
+    rf_tally_add(&queue->tally.fell_back[slot->kind][RF_FALLBACK_CHEAPER], 1);
   }
   if (way == WAY_MAIN_NOWAIT || way == WAY_HERE_NOWAIT) slot->request.flags |= RF_REQUEST_NOWAIT;
   if (way == WAY_WORKERS) to_workers(queue, slot, RF_FALLBACK_WOULD_BLOCK);

@@ -20,8 +20,8 @@ enum rf_fallback_reason {
   RF_FALLBACK_STREAM,          /* a file that cannot seek, on a backend that would block on it */
   RF_FALLBACK_EXHAUSTED,       /* the backend had no resources for it after all retries */
   RF_FALLBACK_DEAD,            /* the backend stopped taking requests */
-  RF_FALLBACK_CHEAPER,         /* the plain call costs less on this file (RF_POLICY_MAY_BLOCK) */
-  RF_FALLBACK_WOULD_BLOCK,     /* the backend would have blocked the queue's thread */
+  RF_FALLBACK_CHEAPER,     /* a call of this thread costs less on this file (RF_POLICY_MAY_BLOCK) */
+  RF_FALLBACK_WOULD_BLOCK, /* the backend would have blocked the queue's thread */
   RF_FALLBACK_REASONS,
 };
 const char *rf_fallback_reason_name(enum rf_fallback_reason reason); /* "refused"... Static. */
