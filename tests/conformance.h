@@ -46,6 +46,11 @@ constexpr bool kThreadSanitizer = true;
 #else
 constexpr bool kThreadSanitizer = false;
 #endif
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool kGigabytes = false; // the kernel's work, which a sanitizer does not see, only slows
+#else
+constexpr bool kGigabytes = true;
+#endif
 
 constexpr int64_t kMilliseconds = 1000000;
 constexpr int64_t kPatience = 120000 * kMilliseconds; // far more than anything here takes

@@ -48,8 +48,7 @@ TEST_P(Conformance, WritesOfAnyLengthAreExact) {
 }
 
 TEST_P(Conformance, ReadsAboveWhatOneCallMovesAreExact) {
-  if (kThreadSanitizer)
-    GTEST_SKIP() << "needs a build without ThreadSanitizer: gigabytes of shadow";
+  if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   if (place() != Place::kDisk) GTEST_SKIP() << "needs a disk: 5 GiB of holes would fill memory";
   constexpr uint64_t kSize = 6 * kGiB;
   const std::vector<uint64_t> marks = {
@@ -81,8 +80,7 @@ TEST_P(Conformance, ReadsAboveWhatOneCallMovesAreExact) {
 }
 
 TEST_P(Conformance, WritesAboveWhatOneCallMovesAreWhole) {
-  if (kThreadSanitizer)
-    GTEST_SKIP() << "needs a build without ThreadSanitizer: gigabytes of shadow";
+  if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   rf_file *null = Adopt(open("/dev/null", O_WRONLY | O_CLOEXEC));
   rf_queue *queue = OpenQueue();
   Aliased room(5 * kGiB, {});
@@ -168,8 +166,7 @@ TEST_P(Conformance, VectorsOfNothingMoveNothing) {
 }
 
 TEST_P(Conformance, VectorsAboveWhatOneCallMovesAreWhole) {
-  if (kThreadSanitizer)
-    GTEST_SKIP() << "needs a build without ThreadSanitizer: gigabytes of shadow";
+  if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   if (place() != Place::kDisk) GTEST_SKIP() << "needs a disk: the holes would fill memory";
   constexpr size_t kPiece = 16 << 20, kPieces = 150; // 2.3 GiB
   std::string path = NewPath();
@@ -194,8 +191,7 @@ TEST_P(Conformance, VectorsAboveWhatOneCallMovesAreWhole) {
 }
 
 TEST_P(Conformance, OneVectorPieceLargerThanACallIsWhole) {
-  if (kThreadSanitizer)
-    GTEST_SKIP() << "needs a build without ThreadSanitizer: gigabytes of shadow";
+  if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   rf_file *null = Adopt(open("/dev/null", O_WRONLY | O_CLOEXEC));
   Aliased room(3 * kGiB, {});
   iovec iov[] = {{room.data(), 100}, {room.data(), 3 * kGiB}, {room.data(), 0}, {room.data(), 55}};

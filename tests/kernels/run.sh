@@ -17,7 +17,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
 readonly SUITES=(bullseye bookworm trixie forky) # 5.10, 6.1, 6.12, and the newest
 readonly CRASH_SUITE=trixie
-readonly MIRROR=${RINGFALL_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# The archive that this machine takes its own packages from.
+MIRROR=${RINGFALL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
+  grep -v security | head -n 1)}
+readonly MIRROR
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio e2fsprogs xz-utils debian-archive-keyring)
 readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
