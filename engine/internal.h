@@ -12,7 +12,8 @@
  *
  * A lane is a backend as one queue uses it.  Each queue has the lane of its backend (the main
  * lane) and the threads lane, for ops that the first cannot run; they are the same lane where
- * threads is the backend in use.
+ * threads is the backend in use.  A main lane that died stays as the retired one until everything
+ * it had is answered.  The calls lane is libaio beside io_uring, see below.
  *
  * Files: engine.c the choice; queue.c the public calls; accept.c from op to slot and links;
  * route.c which way suits a transfer; registry.c files and arenas that are registered with rings;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <linux/aio_abi.h>
 #include <ringfall/ringfall.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -353,6 +354,28 @@ TEST(Fallback, SubmittingToAContextDeniedInUseLeadsToThreads) {
 
 TEST(Fallback, EnteringARingDeniedInUseLeadsToThreads) {
   RF_IN_CHILD({ DenyInUse(RF_BACKEND_IO_URING, SYS_io_uring_enter, "io_uring_enter"); });
+}
+
+// Where a queue may block, transfers on memory file systems go to libaio beside the ring.
+TEST(Fallback, CallsDeniedInUseAreMadeByWorkersAndTheRingGoesOn) {
+  RF_IN_CHILD({
+    Need(RF_BACKEND_IO_URING);
+    Need(RF_BACKEND_LIBAIO);
+    Rig rig;
+    rig.fd = static_cast<int>(memfd_create("memory", MFD_CLOEXEC));
+    rig.queue_options.policy = RF_POLICY_MAY_BLOCK;
+    ASSERT_EQ(rig.Open(), 0) << rig.Log();
+    ASSERT_EQ(rf_queue_backend(rig.queue), RF_BACKEND_IO_URING);
+    char byte = 'x';
+    ASSERT_EQ(rig.Do(rf_op_write(rig.file, &byte, 1, 0, 1)).backend, RF_BACKEND_LIBAIO);
+    InstallOrSkip({Deny(SYS_io_submit, EPERM)});
+    EXPECT_TRUE(rig.RoundTrip());
+    rf_completion done = rig.Do(rf_op_read(rig.file, &byte, 1, 0, 2));
+    EXPECT_EQ(done.status, 0);
+    EXPECT_EQ(done.backend, RF_BACKEND_THREADS);
+    EXPECT_EQ(rig.Do(rf_op_nop(3)).backend, RF_BACKEND_IO_URING);
+    EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"libaio beside io_uring", strerror(EPERM)}));
+  });
 }
 
 } // namespace
