@@ -53,8 +53,12 @@ TEST_P(Conformance, WaitEndsAtItsTimeOutAndNotBefore) {
   rf_completion room[2];
   ASSERT_EQ(2, rf_submit(queue, ops, 2));
   Stopwatch watch;
-  ASSERT_EQ(1, rf_wait(queue, room, 2, 2, 30 * kMilliseconds)) << "what there was";
+  int there = rf_wait(queue, room, 2, 2, 30 * kMilliseconds);
   EXPECT_GE(watch.ns(), 30 * kMilliseconds);
+  ASSERT_TRUE(there == 0 || there == 1) << there;
+  if (there == 0) { // a worker has the nop, and a busy machine no time for it
+    ASSERT_EQ(1, rf_wait(queue, room, 1, 2, kPatience));
+  }
   EXPECT_EQ(2u, room[0].user_data);
   Stopwatch again;
   EXPECT_EQ(0, rf_wait(queue, room, 1, 2, 20 * kMilliseconds));
