@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokens: waiting for them in every way, stopping them, progress; and the pool around them.
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <atomic>
@@ -279,8 +280,13 @@ TEST_P(TransferTokens, ClosingWithCancelEndsAllOfThemWhileOthersWait) {
   std::vector<rf_transfer *> tokens;
   tokens.push_back(Start(pool, false, once.In(ByPath(path, room.data(), kSize))));
   while (!once.done.load()) std::this_thread::yield();
-  for (int i = 0; i < 10; i++) // the same bytes into the same memory
-    tokens.push_back(Start(pool, false, ByPath(path, room.data(), kSize)));
+  constexpr size_t kMore = 10; // each with memory of its own, of which little will be touched
+  void *more = mmap(nullptr, kMore * kSize, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(MAP_FAILED, more);
+  for (size_t i = 0; i < kMore; i++)
+    tokens.push_back(
+        Start(pool, false, ByPath(path, static_cast<char *>(more) + i * kSize, kSize)));
   std::thread waiter([&] {
     rf_transfer_result result;
     waiting.Open();
@@ -294,6 +300,7 @@ TEST_P(TransferTokens, ClosingWithCancelEndsAllOfThemWhileOthersWait) {
   unsigned cancelled = 0;
   for (rf_transfer *token : tokens) cancelled += Finish(token).status == -ECANCELED;
   EXPECT_GE(cancelled, 9u);
+  munmap(more, kMore * kSize);
 }
 
 TEST_P(TransferTokens, OptionsOutOfRangeAreRefused) {
