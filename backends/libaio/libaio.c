@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "backends/backend.h"
+#include "backends/mapping.h"
 
 _Static_assert(sizeof(struct iocb) <= sizeof(((struct rf_request *)0)->own),
                "a control block fits into a request");
@@ -97,6 +98,7 @@ static int setup_context(struct libaio_backend *self, unsigned depth,
     self->base.syscalls++;
     int status = io_setup((int)depth, &self->context);
     if (status == 0) {
+      rf_mapping_made();
       self->base.capacity = depth;
       return 0;
     }
@@ -164,6 +166,7 @@ static int libaio_open(const struct rf_backend_config *config, struct rf_backend
   return 0;
 
 fail_context:
+  rf_mapping_goes();
   io_destroy(self->context);
 fail:
   libaio_free(self);
@@ -172,6 +175,7 @@ fail:
 
 static void libaio_close(struct rf_backend *backend) {
   struct libaio_backend *self = libaio_of(backend);
+  rf_mapping_goes();
   if (self->context != NULL) io_destroy(self->context);
   libaio_free(self);
 }
@@ -362,6 +366,7 @@ static int libaio_salvage(struct rf_backend *backend, int64_t timeout_ns) {
     return -EINPROGRESS;
   }
   if (self->context == NULL) return 0;
+  rf_mapping_goes();
   int status = io_destroy(self->context);
   if (status == 0) self->context = NULL;
   return status;

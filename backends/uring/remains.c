@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "backends/backend.h"
+#include "backends/mapping.h"
 
 void rf_remains_init(struct rf_remains *remains) {
   *remains = (struct rf_remains){.end_fd = -1, .pages_fd = -1};
@@ -67,6 +68,7 @@ void rf_remains_give_up(struct rf_remains *remains, struct io_uring *ring) {
   remains->given_up = true;
   remains->until_ns = rf_now_ns() + RF_REMAINS_PATIENCE_NS;
   keep_pages(remains, ring);
+  rf_mapping_goes();
   io_uring_queue_exit(ring);
 }
 

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "backends/backend.h"
+#include "backends/mapping.h"
 #include "backends/uring/remains.h"
 
 /* Places for registered files and memory.  The kernel takes memory in pieces of 1 GiB at most. */
@@ -107,6 +108,7 @@ static int setup_ring(struct uring_backend *self, unsigned flags,
     self->base.syscalls++;
     int status = io_uring_queue_init_params(entries, &self->ring, &params);
     if (status == 0) {
+      rf_mapping_made();
       self->base.capacity = depth < params.cq_entries ? depth : params.cq_entries;
       self->disabled = flags & IORING_SETUP_R_DISABLED;
       self->sqpoll = flags & IORING_SETUP_SQPOLL;
@@ -232,6 +234,7 @@ static int try_rung(struct uring_backend *self, unsigned flags,
   status = set_up_registers(self, config, report);
   if (status == 0) return 0;
   self->base.file_slots = self->base.memory_slots = 0;
+  rf_mapping_goes();
   io_uring_queue_exit(&self->ring);
   rf_remains_free(&self->remains);
   rf_remains_init(&self->remains);
@@ -322,6 +325,7 @@ static void let_go(struct uring_backend *self) {
 }
 
 static void free_ring(struct uring_backend *self) {
+  rf_mapping_goes();
   if (!self->remains.given_up) io_uring_queue_exit(&self->ring);
   rf_remains_free(&self->remains);
   if (self->eventfd >= 0) close(self->eventfd);
