@@ -2,7 +2,8 @@
 /* Rings are mapped and unmapped behind ThreadSanitizer's back: liburing makes the system calls
  * itself, and the kernel maps libaio's.  Two rings that have the same address one after the other,
  * in two threads, would look to it like one piece of memory in a race, also in a program that only
- * links this library.  These two calls tell it the order; without ThreadSanitizer they are nothing. */
+ * links this library.  These two calls tell it the order; without ThreadSanitizer they are nothing.
+ */
 #ifndef RINGFALL_BACKENDS_MAPPING_H
 #define RINGFALL_BACKENDS_MAPPING_H
 

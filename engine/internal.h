@@ -60,7 +60,7 @@ enum rf_slot_flags {
   RF_SLOT_CANCELLED = 1u << 1,  /* rf_cancel asked for its end */
   RF_SLOT_EXPIRED = 1u << 2,    /* its deadline did */
   RF_SLOT_ON_CALLS = 1u << 3,   /* this op goes to the calls lane */
-  RF_SLOT_STALLED = 1u << 3,    /* the watchdog has reported it */
+  RF_SLOT_STALLED = 1u << 4,    /* the watchdog has reported it */
 };
 
 /*

@@ -49,6 +49,22 @@ TEST(Watchdog, ReportsAnOpThatTakesTooLongOnceAndCountsIt) {
   EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"op 42", "write at 4711", "20 ms"})) << rig.Log();
 }
 
+// What an op goes through after it has been reported must not depend on that.
+TEST(Watchdog, AReportedOpThatMovedAPartGoesOnWhereItWas) {
+  fault_rig::Faults faults;
+  Rig rig;
+  faults.Plan("stand_in short=1000:write,x1 delay=200ms:write,x1");
+  rig.queue_options.stall_ns = 20 * kMillisecond;
+  ASSERT_EQ(rig.Open(faults.injector()), 0);
+  std::string data = Pattern(4096);
+  rf_completion done = rig.Do(rf_op_write(rig.file, data.data(), data.size(), 0, 42));
+  EXPECT_EQ(done.status, 0);
+  EXPECT_EQ(done.bytes, 4096);
+  EXPECT_EQ(done.backend, rf_queue_backend(rig.queue));
+  EXPECT_EQ(rig.Counters().stalled, 1u);
+  EXPECT_EQ(rig.Counters().continued, 1u);
+}
+
 TEST(Watchdog, IsSilentAboutOpsThatAreInTime) {
   Rig rig;
   rig.queue_options.stall_ns = static_cast<uint64_t>(kLostNs);
