@@ -192,12 +192,43 @@ _Static_assert((int)RF_OP_NOP == (int)RF_REQUEST_NOP && (int)RF_OP_READ == (int)
                    (int)RF_OP_WRITE == (int)RF_REQUEST_WRITE && (int)RF_OP_WRITE == 2,
                "the ordinary ops are the first, and requests of the same number");
 
+/* How the last ordinary op went to the main lane: others of its kind on its file go likewise,
+ * without being asked for their way again. */
+struct course {
+  const struct rf_file *file; /* NULL: there is none */
+  uint32_t kind;
+  int32_t fd;
+  uint16_t file_slot;
+  uint8_t flags; /* of the request */
+};
+
+static inline bool has_no_extras(const struct rf_op *op) {
+  return (op->flags | op->ioprio) == 0 && (op->deadline_ns | op->reserved) == 0;
+}
+
+static inline bool is_in_range(const struct rf_op *op) {
+  return op->offset <= INT64_MAX && op->len <= INT64_MAX - op->offset;
+}
+
 static inline bool is_ordinary(const struct rf_queue *queue, const struct rf_op *op) {
-  if (op->kind > RF_OP_WRITE || (op->flags | op->ioprio) != 0) return false;
-  if ((op->deadline_ns | op->reserved) != 0 || !(queue->straight & 1u << op->kind)) return false;
+  if (op->kind > RF_OP_WRITE || !has_no_extras(op)) return false;
+  if (!(queue->straight & 1u << op->kind)) return false;
   if (op->kind == RF_OP_NOP) return true;
-  return op->file != NULL && !op->file->info.stream && op->offset <= INT64_MAX &&
-         op->len <= INT64_MAX - op->offset;
+  return op->file != NULL && !op->file->info.stream && is_in_range(op);
+}
+
+static inline bool is_on_course(const struct course *course, const struct rf_op *op) {
+  return op->file == course->file && op->kind == course->kind && op->file != NULL &&
+         has_no_extras(op) && is_in_range(op);
+}
+
+static inline void fill_transfer(struct rf_slot *slot, const struct rf_op *op, int fd) {
+  struct rf_request *request = &slot->request;
+  slot->total = op->len;
+  request->fd = fd;
+  request->buf = op->buf;
+  request->len = rf_call_bytes(op->len);
+  request->offset = op->offset;
 }
 
 static inline void fill_ordinary(struct rf_queue *queue, struct rf_slot *slot,
@@ -211,13 +242,37 @@ static inline void fill_ordinary(struct rf_queue *queue, struct rf_slot *slot,
   request->flags = 0;
   request->fd = -1;
   if (op->kind == RF_OP_NOP) return;
-  slot->total = op->len;
-  request->fd = op->file->fd;
-  request->buf = op->buf;
-  request->len = rf_call_bytes(op->len);
-  request->offset = op->offset;
+  fill_transfer(slot, op, op->file->fd);
   rf_route(queue, slot, op->file, op->kind == RF_OP_WRITE);
   use_registered(queue, slot, op->file);
+}
+
+static inline void fill_on_course(struct rf_queue *queue, struct rf_slot *slot,
+                                  const struct rf_op *op, const struct course *course) {
+  struct rf_request *request = &slot->request;
+  fill_slot(queue, slot, op);
+  slot->op_flags = 0;
+  slot->state = RF_SLOT_PENDING;
+  request->kind = op->kind;
+  request->flags = course->flags;
+  request->file_slot = course->file_slot;
+  fill_transfer(slot, op, course->fd);
+}
+
+/* Not where the length decides on the way, while the file may still become registered (its ops are
+ * counted for that), or where each op's memory is looked up. */
+static inline void set_course(const struct rf_queue *queue, const struct rf_slot *slot,
+                              const struct rf_op *op, struct course *course) {
+  const struct rf_request *request = &slot->request;
+  course->file = NULL;
+  if (op->kind == RF_OP_NOP || rf_route_way(queue, op->file, op->kind == RF_OP_WRITE) != 0) return;
+  if (queue->registers && (request->flags != RF_REQUEST_FIXED_FILE || op->file->info.direct))
+    return;
+  course->file = op->file;
+  course->kind = op->kind;
+  course->fd = request->fd;
+  course->file_slot = request->file_slot;
+  course->flags = request->flags;
 }
 
 /*
@@ -229,10 +284,19 @@ static unsigned accept_run(struct rf_queue *queue, const struct rf_op *ops, unsi
   struct rf_list *pending = &queue->lanes[RF_LANE_MAIN].pending;
   uint32_t head = queue->free, next = head, tail = RF_NONE;
   unsigned i = 0, length = 0;
-  for (; i < n && is_ordinary(queue, &ops[i]); i++) {
+  struct course course = {.file = NULL};
+  for (; i < n; i++) {
+    const struct rf_op *op = &ops[i];
     struct rf_slot *slot = &queue->slots[next];
     uint32_t after = slot->next;
-    fill_ordinary(queue, slot, &ops[i]);
+    if (is_on_course(&course, op)) {
+      fill_on_course(queue, slot, op, &course);
+    } else if (is_ordinary(queue, op)) {
+      fill_ordinary(queue, slot, op);
+      set_course(queue, slot, op, &course);
+    } else {
+      break;
+    }
     if (rf_lane_for(slot) != RF_LANE_MAIN) {
       /* Not one of them: it leaves the run. */
       if (tail == RF_NONE)

@@ -430,10 +430,14 @@ void rf_route_classify(struct rf_file *file);
 void rf_route_set_ways(struct rf_queue *queue);
 /* Which lane and how, for a transfer without flags of its own: a way other than to the backend. */
 void rf_route_go(struct rf_queue *queue, struct rf_slot *slot, unsigned way);
+static inline unsigned rf_route_way(const struct rf_queue *queue, const struct rf_file *file,
+                                    bool write) {
+  unsigned class = write ? atomic_load_explicit(&file->writes, memory_order_relaxed) : file->reads;
+  return queue->ways[write][class];
+}
 static inline void rf_route(struct rf_queue *queue, struct rf_slot *slot,
                             const struct rf_file *file, bool write) {
-  unsigned class = write ? atomic_load_explicit(&file->writes, memory_order_relaxed) : file->reads;
-  unsigned way = queue->ways[write][class];
+  unsigned way = rf_route_way(queue, file, write);
   if (way != 0) rf_route_go(queue, slot, way);
 }
 /* An answer came for a request with HERE. */
