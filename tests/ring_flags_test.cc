@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that do not know some ring flags: the ladder of flag sets, and what the verdict says.
 //
-// Linked with --wrap=io_uring_queue_init_params, so that chosen flags are refused as an older
-// kernel refuses them.
+// Linked with --wrap=io_uring_queue_init_params and --wrap=syscall (rings are set up by either), so
+// that chosen flags are refused as an older kernel refuses them.
 #include <gtest/gtest.h>
 #include <liburing.h>
 #include <ringfall/ringfall.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <string>
 
+#include "backends/uring/uapi.h"
 #include "tests/in_child.h"
 #include "tests/queue_rig.h"
 
@@ -37,6 +39,20 @@ int __wrap_io_uring_queue_init_params(unsigned entries, io_uring *ring, io_uring
   }
   return status;
 }
+
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
+  if (number == SYS_io_uring_setup) {
+    setups++;
+    if (reinterpret_cast<const io_uring_params *>(b)->flags & refused_flags) {
+      errno = EINVAL;
+      return -1;
+    }
+  }
+  return __real_syscall(number, a, b, c, d, e, f);
+}
 }
 
 namespace {
@@ -45,7 +61,8 @@ using queue_rig::kLostNs;
 using queue_rig::Rig;
 
 // What kernels before these flags refuse, all at once.
-constexpr unsigned kBefore6_1 = IORING_SETUP_DEFER_TASKRUN;
+constexpr unsigned kBefore6_6 = IORING_SETUP_NO_SQARRAY;
+constexpr unsigned kBefore6_1 = kBefore6_6 | IORING_SETUP_DEFER_TASKRUN;
 constexpr unsigned kBefore6_0 = kBefore6_1 | IORING_SETUP_SINGLE_ISSUER;
 constexpr unsigned kBefore5_19 = kBefore6_0 | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
 constexpr unsigned kBefore5_18 = kBefore5_19 | IORING_SETUP_SUBMIT_ALL;
@@ -59,6 +76,7 @@ struct Kernel {
 
 const Kernel kKernels[] = {
     {"Newest", 0, "SINGLE_ISSUER, DEFER_TASKRUN, SUBMIT_ALL"},
+    {"Before_6_6", kBefore6_6, "SINGLE_ISSUER, DEFER_TASKRUN, SUBMIT_ALL; "},
     {"Before_6_1", kBefore6_1, "COOP_TASKRUN, SUBMIT_ALL"},
     {"Before_6_0", kBefore6_0, "COOP_TASKRUN, SUBMIT_ALL"},
     {"Before_5_19", kBefore5_19, "SUBMIT_ALL"},
@@ -103,6 +121,25 @@ TEST_P(RingFlags, TheVerdictShowsTheRungInUse) {
   EXPECT_EQ(verdict.cause, stepped ? RF_CAUSE_FLAG : RF_CAUSE_NONE);
   EXPECT_STREQ(verdict.syscall, stepped ? "io_uring_setup" : "");
   EXPECT_TRUE(rig.RoundTrip());
+}
+
+TEST_P(RingFlags, TheArrayOfTheSubmissionRingIsLeftOutWhereItCanBe) {
+  refused_flags = 0;
+  Open();
+  if (HasFatalFailure()) return;
+  std::string newest = rig.Verdict(RF_BACKEND_IO_URING).features;
+  if (newest.find("NO_SQARRAY") == std::string::npos) GTEST_SKIP() << "needs Linux 6.6";
+  refused_flags = GetParam().refused;
+  Rig other;
+  other.engine_options.choice = RF_CHOICE_REQUIRE;
+  other.engine_options.backend = RF_BACKEND_IO_URING;
+  ASSERT_EQ(other.Open(), 0) << other.Log();
+  std::string features = other.Verdict(RF_BACKEND_IO_URING).features;
+  bool refused = refused_flags & IORING_SETUP_NO_SQARRAY;
+  EXPECT_EQ(features.find("NO_SQARRAY") == std::string::npos, refused) << features;
+  EXPECT_TRUE(other.RoundTrip());
+  for (uint64_t i = 0; i < 300; i++) // all around the ring
+    ASSERT_EQ(other.Do(rf_op_nop(i)).user_data, i);
 }
 
 TEST_P(RingFlags, ABadOpInABatchLeavesTheOthersAlone) {

@@ -2,7 +2,7 @@
 // Rings that are restricted, that poll devices, that have a kernel thread to submit; alone and
 // together: everything a queue does works on each, and a restricted ring does nothing else.
 //
-// Linked with --wrap=io_uring_queue_init_params, which shows the rings that the library makes.  A
+// Linked with --wrap=rf_uring_setup, which shows the rings that the library makes.  A
 // test may use such a ring between two calls of the library: its submission ring is empty then.
 #include <errno.h>
 #include <fcntl.h>
@@ -33,11 +33,11 @@ unsigned last_flags = 0;
 } // namespace
 
 extern "C" {
-int __real_io_uring_queue_init_params(unsigned entries, io_uring *ring, io_uring_params *params);
-int __wrap_io_uring_queue_init_params(unsigned entries, io_uring *ring, io_uring_params *params);
+int __real_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *params);
+int __wrap_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *params);
 
-int __wrap_io_uring_queue_init_params(unsigned entries, io_uring *ring, io_uring_params *params) {
-  int status = __real_io_uring_queue_init_params(entries, ring, params);
+int __wrap_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *params) {
+  int status = __real_rf_uring_setup(entries, ring, params);
   if (status == 0) last_ring = ring, last_flags = params->flags;
   return status;
 }
@@ -322,7 +322,9 @@ protected:
     sqe->flags = static_cast<uint8_t>(flags);
     sqe->fd = -1;
     io_uring_cqe *cqe = nullptr;
-    EXPECT_EQ(io_uring_submit_and_wait(last_ring, 1), 1);
+    // A kernel thread may answer a request before it shows that it has taken it: then that one
+    // counts again here.
+    EXPECT_GE(io_uring_submit_and_wait(last_ring, 1), 1);
     EXPECT_EQ(io_uring_wait_cqe(last_ring, &cqe), 0);
     if (cqe == nullptr) return 0;
     int answer = cqe->res;

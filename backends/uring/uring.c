@@ -27,6 +27,8 @@
 #include "backends/backend.h"
 #include "backends/mapping.h"
 #include "backends/uring/remains.h"
+#include "backends/uring/setup.h"
+#include "backends/uring/uapi.h"
 
 /* Places for registered files and memory.  The kernel takes memory in pieces of 1 GiB at most. */
 #define FILE_SLOTS   256u
@@ -106,7 +108,7 @@ static int setup_ring(struct uring_backend *self, unsigned flags,
     params.cq_entries = power_of_two(depth < entries ? entries : depth);
     params.sq_thread_idle = config->sqpoll_idle_ms;
     self->base.syscalls++;
-    int status = io_uring_queue_init_params(entries, &self->ring, &params);
+    int status = rf_uring_setup(entries, &self->ring, &params);
     if (status == 0) {
       rf_mapping_made();
       self->base.capacity = depth < params.cq_entries ? depth : params.cq_entries;
@@ -253,7 +255,8 @@ static int climb_down(struct uring_backend *self, const struct rung *rungs, size
   for (size_t i = 0; i < count; i++) {
     status = try_rung(self, rungs[i].flags, config, report);
     if (status == 0) {
-      snprintf(report->features, sizeof(report->features), "%s%s%s; ring of %u%s", rungs[i].name,
+      snprintf(report->features, sizeof(report->features), "%s%s%s%s; ring of %u%s", rungs[i].name,
+               self->ring.flags & IORING_SETUP_NO_SQARRAY ? ", NO_SQARRAY" : "",
                self->iopoll ? ", IOPOLL" : "", config->restricted ? ", restricted" : "",
                self->base.capacity,
                self->base.file_slots > 0 ? "; registers files and memory" : "");
@@ -381,19 +384,18 @@ static void prepare_transfer(struct io_uring_sqe *sqe, const struct rf_request *
   };
   unsigned flags = request->flags;
   bool fixed_file = flags & RF_REQUEST_FIXED_FILE, fixed_memory = flags & RF_REQUEST_FIXED_MEMORY;
+  memset(sqe, 0, sizeof(*sqe));
   sqe->opcode = codes[request->kind][fixed_memory];
   sqe->flags = fixed_file ? IOSQE_FIXED_FILE : 0;
-  sqe->ioprio = flags & RF_REQUEST_IOPRIO ? request->ioprio : 0;
   sqe->fd = fixed_file ? request->file_slot : request->fd;
-  sqe->off = flags & RF_REQUEST_STREAM ? UINT64_MAX : request->offset;
+  sqe->off = request->offset;
   sqe->addr = (uint64_t)(uintptr_t)request->buf;
   sqe->len = (unsigned)request->len;
-  sqe->rw_flags = rf_request_rwf(request);
   sqe->buf_index = fixed_memory ? request->memory_slot : 0;
-  sqe->personality = 0;
-  sqe->file_index = 0;
-  sqe->addr3 = 0;
-  sqe->__pad2[0] = 0;
+  if (!(flags & ~(unsigned)(RF_REQUEST_FIXED_FILE | RF_REQUEST_FIXED_MEMORY))) return;
+  if (flags & RF_REQUEST_IOPRIO) sqe->ioprio = request->ioprio;
+  if (flags & RF_REQUEST_STREAM) sqe->off = UINT64_MAX;
+  sqe->rw_flags = rf_request_rwf(request);
 }
 
 static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
@@ -428,12 +430,18 @@ static unsigned consumed_to(const struct uring_backend *self) {
   return __atomic_load_n(self->ring.sq.khead, __ATOMIC_ACQUIRE);
 }
 
+/* Shows the kernel what is in the ring up to `tail`.  Done here, for what liburing does about it
+ * when it submits, with the array that this ring may not have, has changed from release to release.
+ */
+static void publish(struct uring_backend *self, unsigned tail) {
+  self->ring.sq.sqe_head = self->ring.sq.sqe_tail = tail;
+  __atomic_store_n(self->ring.sq.ktail, tail, __ATOMIC_RELEASE);
+}
+
 /* Takes back what the kernel has not consumed.  Without a thread of its own the kernel looks at the
  * submission ring only inside io_uring_enter. */
 static void take_back(struct uring_backend *self, unsigned head) {
-  self->ring.sq.sqe_head = head;
-  self->ring.sq.sqe_tail = head;
-  __atomic_store_n(self->ring.sq.ktail, head, __ATOMIC_RELEASE);
+  publish(self, head);
 }
 
 /* A kernel thread, where there is one, will take what is in the ring. */
@@ -445,6 +453,13 @@ static bool no_error(int status) {
   return status >= 0 || status == -ETIME || status == -EINTR || status == -EAGAIN;
 }
 
+/* Where the kernel holds completions back until it is entered for them, they come along with the
+ * submission, so that the next reap need not enter it once more. */
+static int submit(struct uring_backend *self) {
+  bool held_back = self->ring.flags & IORING_SETUP_DEFER_TASKRUN;
+  return held_back ? io_uring_submit_and_get_events(&self->ring) : io_uring_submit(&self->ring);
+}
+
 /* Everything that is in the submission ring, and the wait, in one io_uring_enter. */
 static int enter(struct uring_backend *self, unsigned wait, int64_t timeout_ns) {
   struct __kernel_timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
@@ -452,7 +467,7 @@ static int enter(struct uring_backend *self, unsigned wait, int64_t timeout_ns) 
   self->base.syscalls++;
   if (wait == 0 || timeout_ns == 0) {
     uint64_t before = rf_now_ns();
-    int status = io_uring_submit(&self->ring);
+    int status = submit(self);
     self->base.submit_ns += rf_now_ns() - before;
     return status;
   }
@@ -475,7 +490,7 @@ static unsigned place(struct uring_backend *self, struct rf_request *const *requ
   unsigned tail = sq->sqe_tail, room = sq->ring_entries - (tail - consumed_to(self));
   if (n > room) n = room;
   for (unsigned i = 0; i < n; i++) prepare(&sq->sqes[tail++ & sq->ring_mask], requests[i]);
-  sq->sqe_tail = tail;
+  publish(self, tail);
   return n;
 }
 
@@ -584,9 +599,9 @@ static unsigned uring_reap(struct rf_backend *backend, struct rf_result *results
   if (self->remains.given_up) return reap_remains(self, results, max);
   if (self->eventfd >= 0) return reap_pollable(self, results, max);
   unsigned n = reap_ring(self, results, max);
-  if (n == max || !more_in_kernel(self)) return n;
+  if (n > 0 || !more_in_kernel(self)) return n;
   fetch(self);
-  return n + reap_ring(self, results + n, max - n);
+  return reap_ring(self, results, max);
 }
 
 /* The answer to a cancellation is looked for in the ring and left there: reap() drops it. */
@@ -608,6 +623,7 @@ static int uring_cancel(struct rf_backend *backend, struct rf_request *request) 
   if (sqe == NULL) return -EAGAIN;
   io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)request, 0);
   sqe->user_data = data;
+  publish(self, self->ring.sq.sqe_tail);
   self->base.syscalls += 2;
   int status = io_uring_submit(&self->ring);
   if (!submitted_since(self, before)) {
@@ -654,6 +670,7 @@ static int uring_watch(struct rf_backend *backend, int fd) {
   if (sqe == NULL) return -EAGAIN;
   io_uring_prep_poll_add(sqe, fd, POLLIN);
   sqe->user_data = DATA_WATCH;
+  publish(self, self->ring.sq.sqe_tail);
   self->base.syscalls++;
   status = io_uring_submit(&self->ring);
   self->watching = submitted_since(self, before);
