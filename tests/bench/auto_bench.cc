@@ -2,7 +2,9 @@
 // Does AUTO ever take the wrong path?  Runs each workload through AUTO and through each backend
 // forced, in alternation, and prints medians of IOPS, AUTO against the best of them, and AUTO
 // against io_uring.
-//   tools/bazel run -c opt //tests/bench:auto -- [--never-block] [--rounds N] [--ms T] [DISK_DIR]
+//   tools/bazel run -c opt //tests/bench:auto --
+//       [--never-block] [--rounds N] [--ms T] [--only TEXT] [DISK_DIR]
+// --only: the workloads with TEXT in their names.
 #include <fcntl.h>
 #include <ringfall/ringfall.h>
 #include <sys/mman.h>
@@ -52,6 +54,7 @@ constexpr size_t kVariantCount = sizeof(kVariants) / sizeof(kVariants[0]);
 constexpr uint64_t kBytes = 256 << 20;
 rf_policy policy = RF_POLICY_MAY_BLOCK;
 int rounds = 5;
+const char *only = "";
 int milliseconds = 300;
 std::string disk = "/tmp";
 
@@ -185,6 +188,8 @@ int main(int argc, char **argv) {
       rounds = atoi(argv[++i]);
     else if (strcmp(argv[i], "--ms") == 0 && i + 1 < argc)
       milliseconds = atoi(argv[++i]);
+    else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+      only = argv[++i];
     else
       disk = argv[i];
   }
@@ -193,7 +198,9 @@ int main(int argc, char **argv) {
   printf("%-34s %5s %9s %9s %9s %9s   %5s   %5s\n", "IOPS, medians", "depth", "auto", "io_uring",
          "libaio", "threads", "/best", "/ring");
   for (const Workload &work : kWorkloads)
-    for (unsigned depth : {1u, 32u}) Compare(work, depth, work.tmpfs ? in_memory : on_disk);
+    for (unsigned depth : {1u, 32u})
+      if (strstr(work.name, only) != nullptr)
+        Compare(work, depth, work.tmpfs ? in_memory : on_disk);
   unlink(in_memory.c_str());
   unlink(on_disk.c_str());
 }
