@@ -277,6 +277,19 @@ static inline bool rf_engine_alive(const struct rf_engine *engine) {
   return *(volatile const uint32_t *)engine->alive != 0;
 }
 
+/* status.c */
+/* What was to be done, for people: "write of 4096 bytes at offset 0 of /data/log".  As snprintf. */
+struct rf_deed {
+  unsigned kind;    /* enum rf_op_kind */
+  const char *path; /* of the file, if it is known; else: */
+  const struct rf_file *file;
+  int fd;           /* where there is neither; -1: there is no file */
+  const char *unit; /* of length: "bytes", "buffers" */
+  uint64_t length;
+  uint64_t offset;
+};
+int rf_deed_text(const struct rf_deed *deed, char *text, size_t size);
+
 /* file.c */
 /* A file of which all is known already: as rf_file_from_fd(), without looking at it.  Directories
  * are taken, to be synced. */

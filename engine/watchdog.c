@@ -11,13 +11,20 @@
 #include "engine/internal.h"
 
 static void report(struct rf_queue *queue, struct rf_slot *slot) {
+  bool transfer = rf_slot_reads(slot) || rf_slot_writes(slot);
+  const struct rf_deed deed = {.kind = slot->kind,
+                               .file = rf_slot_file(slot),
+                               .fd = -1,
+                               .unit = "bytes",
+                               .length = transfer ? slot->total : slot->request.len,
+                               .offset = slot->request.offset - slot->done};
+  char text[512]; /* a longer name is cut: a message has room for no more */
+  (void)rf_deed_text(&deed, text, sizeof(text));
   slot->flags |= RF_SLOT_STALLED;
   RF_COUNT(queue, stalled, 1);
   rf_log(queue->engine, RF_LOG_WARNING,
-         "op %" PRIu64 " (%s at %" PRIu64 ") has not been done by %s for more than %" PRIu64 " ms",
-         slot->user_data, rf_op_name((enum rf_op_kind)slot->kind),
-         slot->request.offset - slot->done, rf_backend_name(queue->lanes[slot->lane].id),
-         queue->stall_ns / 1000000);
+         "op %" PRIu64 " has not been done by %s for more than %" PRIu64 " ms: %s", slot->user_data,
+         rf_backend_name(queue->lanes[slot->lane].id), queue->stall_ns / 1000000, text);
 }
 
 void rf_watchdog_look(struct rf_queue *queue, uint64_t now_ns) {

@@ -103,11 +103,18 @@ static const struct {
     NAMED(ECONNREFUSED), NAMED(EALREADY),   NAMED(EINPROGRESS),  NAMED(ESTALE),
     NAMED(EUCLEAN),      NAMED(EREMOTEIO),  NAMED(EDQUOT),       NAMED(ENOMEDIUM),
     NAMED(ECANCELED),    NAMED(ENOKEY),     NAMED(EKEYREJECTED), NAMED(EHWPOISON),
+    NAMED(EOWNERDEAD),   NAMED(EBADFD),     NAMED(EILSEQ),
 };
 
-const char *rf_errno_name(int error, struct rf_errno_room *room) {
+const char *rf_errno_symbol(int error) {
   for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
     if (errors[i].error == error) return errors[i].name;
+  return NULL;
+}
+
+const char *rf_errno_name(int error, struct rf_errno_room *room) {
+  const char *symbol = rf_errno_symbol(error);
+  if (symbol != NULL) return symbol;
   snprintf(room->text, sizeof(room->text), "errno %d", error);
   return room->text;
 }

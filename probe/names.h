@@ -12,6 +12,9 @@ struct rf_errno_room {
 };
 const char *rf_errno_name(int error, struct rf_errno_room *room);
 
+/* The same; NULL where the name is not known.  Static string. */
+const char *rf_errno_symbol(int error);
+
 /* "ext4"; "0x1234" where the name is not known.  Always terminated. */
 void rf_file_system_name(uint64_t magic, char *name, size_t size);
 

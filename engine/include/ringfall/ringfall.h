@@ -13,7 +13,8 @@
  *     rf_submit_and_wait(queue, &op, 1, NULL, &done, 1, 1, RF_FOREVER);
  *
  * Every function that can fail returns a status: 0 (or a count) on success, -errno on failure;
- * errno itself is neither used nor kept.  The library does not exit, abort, print, or install
+ * errno itself is neither used nor kept; <ringfall/status.h> lists them all and tells people what
+ * they mean.  The library does not exit, abort, print, or install
  * signal handlers, and nothing that it opens survives exec.
  *
  * After fork() the child can only close what it inherited: everything else answers -EBADF there,
@@ -28,6 +29,7 @@
 #include <ringfall/file.h>
 #include <ringfall/op.h>
 #include <ringfall/queue.h>
+#include <ringfall/status.h>
 #include <ringfall/transfer.h>
 #include <ringfall/verdict.h>
 #include <ringfall/version.h>
