@@ -7,6 +7,10 @@
 
 #include "probe/limits.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What the refusal is judged by, all read before the backends were tried. */
 struct rf_surroundings {
   struct rf_limits limits;
@@ -31,4 +35,7 @@ enum rf_stage rf_stage_of(const char *call);
 void rf_explain(const struct rf_surroundings *around, const struct rf_refusal *refusal,
                 struct rf_verdict *verdict);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -46,7 +46,9 @@ TEST(Watchdog, ReportsAnOpThatTakesTooLongOnceAndCountsIt) {
   EXPECT_EQ(rig.Do(rf_op_write(rig.file, &byte, 1, 4711, 42)).status, 0);
   EXPECT_EQ(rig.Counters().stalled, 1u);
   EXPECT_EQ(Reports(rig), 1u) << rig.Log();
-  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"op 42 has", "20 ms: write of 1 bytes at offset 4711 of /"})) << rig.Log();
+  EXPECT_TRUE(
+      rig.Logged(RF_LOG_WARNING, {"op 42 has", "20 ms: write of 1 bytes at offset 4711 of /"}))
+      << rig.Log();
 }
 
 // What an op goes through after it has been reported must not depend on that.
