@@ -180,6 +180,64 @@ TEST_P(Conformance, DiscardOnADeviceSucceedsOrSaysThatItCannot) {
   CloseAll();
 }
 
+// ---- large sectors (row 33) --------------------------------------------------------------------
+
+TEST_P(Conformance, DirectIoThatIsNotAlignedToLargeSectorsIsEinval) {
+  constexpr size_t kSector = 4096;
+  std::string backing = NewFile(kDevice);
+  loop_device::Loop loop(backing, kSector);
+  if (!loop.missing().empty()) GTEST_SKIP() << "needs " << loop.missing();
+  rf_file *device = Open(loop.path(), O_RDWR);
+  if (direct()) {
+    EXPECT_EQ(kSector, rf_file_get_info(device)->offset_align);
+  }
+  rf_queue *queue = OpenQueue();
+  Buffer data = Buffer::Pattern(2 * kSector, 0, 5);
+  struct {
+    uint64_t offset, length;
+  } odd[] = {{512, kSector}, {kSector, 512}, {kSector, kSector + 512}, {1, 1}};
+  for (auto [offset, length] : odd) {
+    rf_completion read = Run(queue, rf_op_read(device, data.data(), length, offset, 1));
+    rf_completion wrote = Run(queue, rf_op_write(device, data.data(), length, offset, 2));
+    EXPECT_EQ(direct() ? -EINVAL : 0, read.status) << length << " at " << offset;
+    EXPECT_EQ(direct() ? -EINVAL : 0, wrote.status) << length << " at " << offset;
+    EXPECT_EQ(direct() ? 0 : static_cast<int64_t>(length), wrote.bytes);
+  }
+  Buffer fresh = Buffer::Pattern(2 * kSector, 8 * kSector, 6);
+  EXPECT_EQ(0, Run(queue, rf_op_write(device, fresh.data(), 2 * kSector, 8 * kSector, 3)).status);
+  EXPECT_EQ(0, Run(queue, rf_op_fsync(device, 4)).status);
+  std::vector<unsigned char> found = ReadBack(backing, kDevice);
+  ASSERT_EQ(kDevice, found.size());
+  EXPECT_EQ("", DiffersFromPattern(&found[8 * kSector], 2 * kSector, 8 * kSector, 6));
+  if (direct()) {
+    EXPECT_EQ("", DiffersFromPattern(found.data(), 8 * kSector, 0)) << "refused, yet written";
+  }
+  CloseAll();
+}
+
+// ---- memory that goes away (row 40) ------------------------------------------------------------
+
+// A buffer that is a mapped file, which somebody cuts: its pages raise SIGBUS in programs.
+TEST_P(Conformance, ABufferThatIsAMappedFileCutShortIsEfaultAfterTheGoodPart) {
+  std::string path = NewFile(65536), mapped = NewFile(65536, 9);
+  int fd = open(mapped.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  void *at = mmap(nullptr, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ASSERT_NE(MAP_FAILED, at);
+  ASSERT_EQ(0, ftruncate(fd, 8192));
+  rf_file *file = Open(path);
+  rf_queue *queue = OpenQueue();
+  for (rf_op op : {rf_op_read(file, at, 32768, 0, 1), rf_op_write(file, at, 32768, 0, 2)}) {
+    rf_completion done = Run(queue, op);
+    EXPECT_EQ(-EFAULT, done.status);
+    EXPECT_GE(done.bytes, 0);
+    EXPECT_LE(done.bytes, 8192);
+  }
+  EXPECT_EQ(0, Run(queue, rf_op_read(file, at, 4096, 0, 3)).status) << "the queue goes on";
+  munmap(at, 65536);
+  close(fd);
+}
+
 RF_CONFORMANCE_EVERYWHERE();
 
 } // namespace

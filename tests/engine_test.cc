@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: which backend is chosen, at whose wish, and what it says about it.
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -197,6 +198,17 @@ TEST_F(Engine, FilesThatCannotBeAreRefusedAsByOpen) {
   EXPECT_EQ(0, rf_file_close(file));
   EXPECT_EQ(-1, fcntl(fd, F_GETFD)) << "it was the file's";
   EXPECT_EQ(0, rf_engine_close(engine));
+}
+
+// FAILURES: hosts without these libraries.  What this program needs was loaded before main().
+TEST_F(Engine, NeedsNeitherLibraryWhereItRuns) {
+  std::ifstream maps("/proc/self/maps");
+  unsigned lines = 0;
+  for (std::string line; std::getline(maps, line); lines++)
+    for (const char *library : {"libaio.so", "liburing.so"})
+      EXPECT_EQ(line.find(library), std::string::npos)
+          << library << " is needed: is its static archive not installed?";
+  EXPECT_GT(lines, 0u) << "/proc/self/maps cannot be read";
 }
 
 } // namespace

@@ -599,4 +599,25 @@ INSTANTIATE_TEST_SUITE_P(
                      testing::Values(RF_POLICY_NEVER_BLOCK, RF_POLICY_MAY_BLOCK)),
     ParamName);
 
+// FAILURES: io_submit blocks on buffered writes.  Where libaio is demanded they are its to do, and
+// the time that passed in there is told.
+TEST(Blocked, TimeInSubmitIsCounted) {
+  Rig rig;
+  rig.engine_options.choice = RF_CHOICE_REQUIRE;
+  rig.engine_options.backend = RF_BACKEND_LIBAIO;
+  int status = rig.Open();
+  if (status == -ENOTSUP) GTEST_SKIP() << "needs libaio";
+  ASSERT_EQ(status, 0) << rig.Log();
+  std::string data = Pattern(32 << 20);
+  std::vector<rf_op> ops = rig.Blocks(RF_OP_WRITE, &data, 1 << 20);
+  uint64_t before = rf_now_ns();
+  ASSERT_EQ(rf_submit(rig.queue, ops.data(), 32), 32);
+  ASSERT_EQ(rf_flush(rig.queue), 0);
+  uint64_t passed = rf_now_ns() - before, blocked = rig.Counters().submit_ns;
+  EXPECT_GT(blocked, passed / 2) << "of " << passed;
+  EXPECT_LE(blocked, passed);
+  rf_completion done[32];
+  ASSERT_EQ(rf_wait(rig.queue, done, 32, 32, kLostNs), 32);
+}
+
 } // namespace

@@ -166,7 +166,7 @@ refuses() {
 state="the header is missing"
 builds
 expect "found 0 (no-header)" "reason: fake.h was not found when ringfall was built" \
-  "fatal error: " "DEBUG: " "fake: fake.h was not found. Remedy: "
+  "fatal error: " "DEBUG: " "fake: fake.h was not found. Remedy: " ", then rebuild"
 
 state="installed after a build without"
 header fake_call
@@ -198,7 +198,8 @@ expect "found 1 (found), answers 42" "link: shared "
 
 state="left out"
 builds RINGFALL_BUILD_AIO=0
-expect "found 0 (left-out)" "reason: left out by RINGFALL_BUILD_AIO=0"
+expect "found 0 (left-out)" "reason: left out by RINGFALL_BUILD_AIO=0" \
+  "remedy: rebuild without RINGFALL_BUILD_AIO=0"
 
 state="demanded and there"
 builds RINGFALL_BUILD_AIO=1

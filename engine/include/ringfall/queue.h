@@ -5,7 +5,9 @@
  * Threads: a queue belongs to the first thread that submits, waits, reaps or asks for its
  * descriptor; another thread that does so gets -EPERM and changes nothing.  rf_queue_counters may
  * be called by any thread.  Use a queue a thread; any number of queues may share an engine and its
- * files.
+ * files.  A thread closes its queue before it ends: of one that ends with ops in its queue the
+ * kernel stops some, and others go on; their buffers and files stay in use, and nobody may close
+ * the queue or the engine any more (-EPERM, -EBUSY).  Nothing hangs.
  *
  * Memory: everything a queue needs is allocated when it is opened (about 256 bytes an op and the
  * kernel's rings); submitting, waiting and reaping allocate nothing.
