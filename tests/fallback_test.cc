@@ -95,6 +95,22 @@ INSTANTIATE_TEST_SUITE_P(Errors, SetupOfRings,
                            return std::string(strerrorname_np(given.param));
                          });
 
+TEST(Fallback, SetupThatKillsLeadsToLibaioIfAChildTriesItFirst) {
+  RF_IN_CHILD({
+    Need(RF_BACKEND_IO_URING);
+    Need(RF_BACKEND_LIBAIO);
+    InstallOrSkip({seccomp_filter::Kill(SYS_io_uring_setup)});
+    Rig rig;
+    rig.engine_options.probe_in_child = true;
+    ASSERT_EQ(rig.Open(), 0) << rig.Log();
+    EXPECT_EQ(rf_queue_backend(rig.queue), RF_BACKEND_LIBAIO);
+    const rf_verdict &verdict = rig.Verdict(RF_BACKEND_IO_URING);
+    EXPECT_EQ(verdict.cause, RF_CAUSE_SECCOMP);
+    EXPECT_TRUE(Contains(verdict.why, "killed by seccomp")) << verdict.why;
+    EXPECT_TRUE(rig.RoundTrip());
+  });
+}
+
 TEST(Fallback, RegistrationDeniedLeavesARingWithoutItAndSaysSo) {
   RF_IN_CHILD({
     Need(RF_BACKEND_IO_URING);
