@@ -47,7 +47,8 @@ static enum tool_exit not_opened(const char *command, const struct backend_choic
                                  const char *logged) {
   if (choice->wish == WISH_ONE && status == -ENOTSUP)
     return refused(command, choice->backend, options->directory, options->depth, logged);
-  const char *why = *logged ? logged : strerror(-status);
+  struct status_room words;
+  const char *why = *logged ? logged : status_words(RF_FROM_ENGINE, status, &words);
   if (choice->wish == WISH_NONE && status == -ENOTSUP)
     return tool_fail(command, TOOL_NO_BACKEND, "RINGFALL_BACKEND: %s", why);
   if (choice->wish == WISH_NONE && status == -EINVAL)

@@ -90,7 +90,7 @@ enum bench_verified {
 struct bench_result {
   enum rf_backend_id backend;
   bool usable;
-  char why[200]; /* a few words, when not usable or failed */
+  char why[512]; /* a few words, when not usable or failed */
   bool failed;   /* it stopped with an error */
   double seconds;
   uint64_t reads, writes;      /* that went well */

@@ -213,9 +213,11 @@ static enum tool_exit run_all(struct bench *bench) {
 /* A backend that was named and does not work is told before a file is made for it. */
 static enum tool_exit probe(struct bench *bench) {
   const struct rf_probe_options options = {.depth = bench->options.depth};
+  struct status_room words;
   const int status = rf_probe_host(&options, &bench->host);
   if (status != 0)
-    return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s", strerror(-status));
+    return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s",
+                     status_words(RF_FROM_PROBE, status, &words));
   const struct backend_choice *choice = &bench->options.choice;
   const struct rf_verdict *verdict = &bench->host.verdicts[choice->backend];
   if (choice->wish != WISH_ONE || verdict->usable) return TOOL_OK;

@@ -91,9 +91,11 @@ static enum tool_exit cut_to_blocks(const char *command, struct bench_file *file
 /* ---- O_DIRECT ---- */
 
 static enum tool_exit look(const char *command, struct bench_file *file) {
+  struct status_room words;
   const int status = rf_probe_file(file->fd, &file->info);
   if (status == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_FAILED, "%s: %s", file->path, strerror(-status));
+  return tool_fail(command, TOOL_FAILED, "%s: %s", file->path,
+                   status_words(RF_FROM_FILE, status, &words));
 }
 
 static enum tool_exit go_direct(const char *command, struct bench_file *file, uint64_t block) {
@@ -136,13 +138,15 @@ static enum tool_exit fill_chunk(const char *command, struct bench_file *file,
                                  struct bench_result *result, unsigned char *buffer,
                                  uint64_t offset, uint64_t length) {
   (void)result;
+  struct status_room words;
   pattern_fill(&file->pattern, buffer, length, offset, 1);
   for (uint64_t done = 0; done < length;) {
     const ssize_t count = pwrite(file->fd, buffer + done, length - done, (off_t)(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0)
       return tool_fail(command, TOOL_FAILED, "%s: cannot write at offset %" PRIu64 ": %s",
-                       file->path, offset + done, strerror(count < 0 ? errno : EIO));
+                       file->path, offset + done,
+                       status_words(RF_FROM_OP, count < 0 ? -errno : -EIO, &words));
     done += (uint64_t)count;
   }
   return TOOL_OK;
@@ -189,10 +193,12 @@ static void report_wrong(const char *command, const struct bench_file *file,
 static enum tool_exit verify_chunk(const char *command, struct bench_file *file,
                                    struct bench_result *result, unsigned char *buffer,
                                    uint64_t offset, uint64_t length) {
+  struct status_room words;
   const ssize_t count = read_whole(file->fd, buffer, length, offset);
   if (count != (ssize_t)length)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot read back at offset %" PRIu64 ": %s",
-                     file->path, offset, count < 0 ? strerror((int)-count) : "it is shorter now");
+    return tool_fail(
+        command, TOOL_FAILED, "%s: cannot read back at offset %" PRIu64 ": %s", file->path, offset,
+        count < 0 ? status_words(RF_FROM_OP, (int)count, &words) : "it is shorter now");
   for (uint64_t done = 0; done < length;) {
     const uint64_t at = offset + done;
     const uint64_t block_left = file->block - at % file->block;

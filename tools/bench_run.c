@@ -194,10 +194,13 @@ static void take_completion(struct run *run, const struct rf_completion *done) {
   const bool whole = done->status == 0 && (uint64_t)done->bytes == run->file->block;
   if (!whole) {
     char what[64];
+    struct status_room words;
     snprintf(what, sizeof(what), "cannot %s at offset %" PRIu64, slot->read ? "read" : "write",
              slot->block * run->file->block);
     slot->read = false;
-    fail_run(run, what, done->status != 0 ? strerror(-done->status) : "the file ends before");
+    fail_run(run, what,
+             done->status != 0 ? status_words(RF_FROM_OP, done->status, &words)
+                               : "the file ends before");
     return;
   }
   result->bytes += run->file->block;
@@ -243,7 +246,8 @@ static void loop(struct run *run) {
   for (int count = 0; turn(run, count, &own_ns); turns++) {
     count = exchange(run);
     if (count < 0) {
-      fail_run(run, "the queue failed", strerror(-count));
+      struct status_room words;
+      fail_run(run, "the queue failed", status_words(RF_FROM_QUEUE, count, &words));
       break;
     }
     passed = tool_now_ns() - begun;
@@ -341,7 +345,8 @@ static enum tool_exit set_up(struct run *run) {
   if (status == 0) status = open_buffers(run);
   if (status == 0) status = open_queue(run);
   if (status == 0) return TOOL_OK;
-  fail_run(run, "cannot set up", strerror(-status));
+  struct status_room words;
+  fail_run(run, "cannot set up", status_words(RF_FROM_QUEUE, status, &words));
   return TOOL_FAILED;
 }
 

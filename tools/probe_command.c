@@ -90,10 +90,12 @@ static enum tool_exit print(const struct options *options, const struct probe_fi
 static enum tool_exit report(const struct options *options, struct probe_findings findings,
                              enum tool_exit status) {
   struct rf_directory directory = {.usable = true};
+  struct status_room words;
   if (options->directory != NULL) {
     const int error = rf_probe_directory(options->directory, &directory);
     if (error != 0)
-      return tool_fail(command, TOOL_FAILED, "%s: %s", options->directory, strerror(-error));
+      return tool_fail(command, TOOL_FAILED, "%s: %s", options->directory,
+                       status_words(RF_FROM_PROBE, error, &words));
     findings.path = options->directory;
     findings.directory = &directory;
   }
@@ -107,9 +109,11 @@ static enum tool_exit report(const struct options *options, struct probe_finding
 /* An engine tries only what it needs for its choice; this is to show everything. */
 static enum tool_exit probe_all(const struct options *options, struct probe_findings *findings) {
   const struct rf_probe_options probe = {.directory = options->directory};
+  struct status_room words;
   const int error = rf_probe_host(&probe, &findings->host);
   if (error == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s", strerror(-error));
+  return tool_fail(command, TOOL_FAILED, "cannot probe this host: %s",
+                   status_words(RF_FROM_PROBE, error, &words));
 }
 
 enum tool_exit probe_command(int argc, char **argv) {

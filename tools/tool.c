@@ -48,69 +48,16 @@ enum tool_exit tool_finish_output(const char *command, enum tool_exit status) {
   return tool_fail(command, failed, "cannot write to standard output: %s", strerror(error));
 }
 
-/* strerrorname_np() would do, but musl and the glibc of older distributions lack it. */
-static const struct {
-  int error;
-  const char *name;
-} errno_names[] = {
-    {EPERM, "EPERM"},
-    {ENOENT, "ENOENT"},
-    {EINTR, "EINTR"},
-    {EIO, "EIO"},
-    {ENXIO, "ENXIO"},
-    {E2BIG, "E2BIG"},
-    {EBADF, "EBADF"},
-    {ECHILD, "ECHILD"},
-    {EAGAIN, "EAGAIN"},
-    {ENOMEM, "ENOMEM"},
-    {EACCES, "EACCES"},
-    {EFAULT, "EFAULT"},
-    {EBUSY, "EBUSY"},
-    {EEXIST, "EEXIST"},
-    {EXDEV, "EXDEV"},
-    {ENODEV, "ENODEV"},
-    {ENOTDIR, "ENOTDIR"},
-    {EISDIR, "EISDIR"},
-    {EINVAL, "EINVAL"},
-    {ENFILE, "ENFILE"},
-    {EMFILE, "EMFILE"},
-    {ENOTTY, "ENOTTY"},
-    {ETXTBSY, "ETXTBSY"},
-    {EFBIG, "EFBIG"},
-    {ENOSPC, "ENOSPC"},
-    {ESPIPE, "ESPIPE"},
-    {EROFS, "EROFS"},
-    {EMLINK, "EMLINK"},
-    {EPIPE, "EPIPE"},
-    {ERANGE, "ERANGE"},
-    {ENAMETOOLONG, "ENAMETOOLONG"},
-    {ENOSYS, "ENOSYS"},
-    {ELOOP, "ELOOP"},
-    {ENODATA, "ENODATA"},
-    {ETIME, "ETIME"},
-    {EOVERFLOW, "EOVERFLOW"},
-    {EBADFD, "EBADFD"},
-    {EILSEQ, "EILSEQ"},
-    {EOPNOTSUPP, "EOPNOTSUPP"},
-    {EALREADY, "EALREADY"},
-    {EINPROGRESS, "EINPROGRESS"},
-    {ETIMEDOUT, "ETIMEDOUT"},
-    {ECANCELED, "ECANCELED"},
-    {EDQUOT, "EDQUOT"},
-    {ESTALE, "ESTALE"},
-    {EREMOTEIO, "EREMOTEIO"},
-    {EBADMSG, "EBADMSG"},
-    {EPROTO, "EPROTO"},
-    {ENOBUFS, "ENOBUFS"},
-    {ENOTEMPTY, "ENOTEMPTY"},
-    {EKEYREJECTED, "EKEYREJECTED"},
-};
-
 const char *errno_name(int error, struct errno_text *buffer) {
-  for (size_t i = 0; i < sizeof(errno_names) / sizeof(errno_names[0]); i++)
-    if (errno_names[i].error == error) return errno_names[i].name;
+  const char *name = rf_status_name(-error);
+  if (strcmp(name, "unknown") != 0) return name;
   snprintf(buffer->text, sizeof(buffer->text), "errno %d", error);
   return buffer->text;
+}
+
+const char *status_words(enum rf_status_source source, int status, struct status_room *room) {
+  (void)rf_status_text(source, status, room->text, sizeof(room->text));
+  return room->text;
 }
 
 const char *bytes_name(uint64_t bytes, struct bytes_text *buffer) {

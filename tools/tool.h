@@ -3,6 +3,7 @@
 #ifndef RINGFALL_TOOLS_TOOL_H
 #define RINGFALL_TOOLS_TOOL_H
 
+#include <ringfall/status.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,12 @@ struct errno_text {
   char text[24];
 };
 const char *errno_name(int error, struct errno_text *buffer);
+
+/* What a status of ringfall means, and what to do about it: as rf_status_text(), in room. */
+struct status_room {
+  char text[400];
+};
+const char *status_words(enum rf_status_source source, int status, struct status_room *room);
 
 /* "256 MiB" where that is exact, else "1.5 MiB"; "12 bytes". */
 struct bytes_text {
