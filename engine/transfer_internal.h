@@ -171,8 +171,9 @@ struct rf_bounce {
 };
 
 struct rf_pool {
-  struct rf_engine *engine; /* until it is closed */
+  struct rf_engine *engine; /* until it is closed: not for the calls on tokens */
   _Atomic unsigned owners;  /* itself until it is closed, and its tokens: who keeps it allocated */
+  uint32_t *alive;          /* its own, as the engine's: 0 in a forked child */
   struct rf_pool_options options;
   struct rf_worker *workers;
   unsigned worker_count;

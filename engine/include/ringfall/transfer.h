@@ -23,8 +23,9 @@
  * for, and no others.
  *
  * Threads: all functions here may be called by any thread at any time, also while others wait, but
- * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Nothing
- * here may be called by a progress function except rf_transfer_cancel.
+ * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Calls
+ * on a token need neither the pool nor the engine: another thread may close these meanwhile.
+ * Nothing here may be called by a progress function except rf_transfer_cancel.
  *
  * Concurrency: transfers that do not overlap may run at the same time on one file, whatever their
  * alignment, also in several pools.  If two overlap and one of them writes, then which bytes are
@@ -262,7 +263,7 @@ int rf_transfer_test(const struct rf_transfer *token, struct rf_transfer_result 
 /*
  * Waits until one of count tokens is complete, and returns the index of the first that is; tokens
  * that are NULL are passed over.  -ETIMEDOUT; -EINVAL: count is above INT_MAX, or all are NULL.
- * -EBADF after fork.  All must be of one pool, which must be open unless one of them is complete.
+ * -EBADF after fork.  All must be of one pool.
  */
 int rf_transfer_wait_any(struct rf_transfer *const *tokens, size_t count, int64_t timeout_ns);
 
