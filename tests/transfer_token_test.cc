@@ -218,7 +218,7 @@ TEST_P(TransferTokens, TimeoutInMidFlightLeavesThePrefixThatItTells) {
   Buffer room(kSize);
   Once once{1,
             [&] { // until the time is up
-              conformance::Stopwatch watch;
+              test_files::Stopwatch watch;
               while (watch.ns() <= kTimeout) std::this_thread::yield();
             },
             {}};
@@ -310,7 +310,7 @@ TEST_P(TransferTokens, CallsOnTokensOutlastThePoolAndTheEngine) {
   std::string path = NewFile(kSize);
   rf_engine *own = nullptr;
   rf_pool *pool = nullptr;
-  ASSERT_EQ(0, OpenEngine(GetParam(), &own));
+  ASSERT_EQ(0, OpenEngine(BackendOf(GetParam()), &own));
   rf_pool_options options = PoolOptions(2, 65536, 2);
   ASSERT_EQ(0, rf_pool_open(own, &options, &pool));
   Buffer room(kSize);
