@@ -18,13 +18,13 @@
  * How data goes: where the file system accepts direct I/O, whole blocks go directly between the
  * device and the caller's memory.  What is not aligned for that goes through the pool's bounce
  * buffers (memory, and the ends of a read) or the page cache (the ends of a write).  Alignment is
- * the file's own (rf_file_info), whatever it is.  Where direct I/O is refused everything goes
- * through the page cache, and the result says so.  The bytes are exact in any case: those asked
- * for, and no others.
+ * the file's own (rf_file_info), whatever it is.  Where direct I/O is refused, be it when the file
+ * is opened or when it is used (EINVAL), the rest goes through the page cache, and the result says
+ * so.  The bytes are exact in any case: those asked for, and no others.
  *
  * Threads: all functions here may be called by any thread at any time, also while others wait, but
- * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Calls
- * on a token need neither the pool nor the engine: another thread may close these meanwhile.
+ * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Calls on a
+ * token need neither the pool nor the engine: another thread may close these meanwhile.
  * Nothing here may be called by a progress function except rf_transfer_cancel.
  *
  * Concurrency: transfers that do not overlap may run at the same time on one file, whatever their
