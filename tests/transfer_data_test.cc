@@ -60,9 +60,13 @@ TEST_P(TransferData, WritesHaveTheBytesOfTheBufferAndTouchNoOthers) {
     rf_transfer_result result = Write(pool, ByPath(path, from, shape.length, shape.offset));
     ASSERT_EQ(0, result.status) << shape;
     ASSERT_EQ(shape.length, result.bytes) << shape;
-    ASSERT_TRUE(expected == Content(path)) << shape;
+    constexpr uint64_t kAround = 16384; // what is further away is looked at in the end
+    uint64_t start = shape.offset > kAround ? shape.offset - kAround : 0;
+    std::vector<unsigned char> found = ReadBack(path, shape.length + 2 * kAround, start);
+    ASSERT_EQ(0, memcmp(found.data(), expected.data() + start, found.size())) << shape;
     seed++;
   }
+  EXPECT_TRUE(expected == Content(path));
 }
 
 TEST_P(TransferData, NewFilesEndWhereTheLastByteIs) {
@@ -131,6 +135,8 @@ TEST_P(TransferData, HolesReadAsZerosAndAreFilled) {
 
 // Nothing there looks at the memory, so that it costs none.
 TEST_P(TransferData, MoreThanFourGigabytesAreCountedRight) {
+  if (test_files::kThreadSanitizer)
+    GTEST_SKIP() << "needs a build without ThreadSanitizer, which marks each byte as read";
   constexpr uint64_t kSize = (uint64_t{5} << 30) + 777;
   void *nothing =
       mmap(nullptr, kSize, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -77,18 +77,12 @@ struct job {
 
 /* ---- the command line ---- */
 
-static enum tool_exit parse_checksum(const char *text, struct options *options) {
-  options->no_checksum = strcmp(text, "none") == 0;
-  if (options->no_checksum || strcmp(text, "sha256") == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_USAGE, "--checksum '%s': must be sha256 or none", text);
-}
-
 static enum tool_exit parse_option(int found, struct options *options) {
   bool taken;
   const enum tool_exit status =
       transfer_choice_parse(command, found, optarg, &options->choice, &taken);
   if (taken) return status;
-  if (found == 'c') return parse_checksum(optarg, options);
+  if (found == 'c') return argument_checksum(command, optarg, &options->no_checksum);
   options->sync = options->sync || found == 's';
   options->json = options->json || found == 'j';
   return TOOL_OK;
