@@ -11,6 +11,8 @@
 #define HUGE_PAGE                                                                                  \
   ((size_t)2 << 20) /* transparent huge pages of x86-64 and of arm64 with 4K pages */
 
+#define ALL_FLAGS ((unsigned)RF_ARENA_HUGE | RF_ARENA_LOCKED)
+
 struct rf_arena {
   struct rf_engine *engine;
   void *base;
@@ -34,21 +36,32 @@ static void count_arena(struct rf_engine *engine, int change) {
   pthread_mutex_unlock(&engine->lock);
 }
 
-int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **out) {
+/* Huge pages are asked for before locking takes the pages. */
+static int map(struct rf_arena *arena, unsigned flags) {
   size_t unit = flags & RF_ARENA_HUGE ? HUGE_PAGE : (size_t)sysconf(_SC_PAGESIZE);
+  arena->size = (arena->size + unit - 1) / unit * unit;
+  arena->base = map_aligned(arena->size, unit);
+  if (arena->base == NULL) return -ENOMEM;
+  if (flags & RF_ARENA_HUGE) (void)madvise(arena->base, arena->size, MADV_HUGEPAGE);
+  if (!(flags & RF_ARENA_LOCKED) || mlock(arena->base, arena->size) == 0) return 0;
+  int status = -errno;
+  munmap(arena->base, arena->size);
+  return status;
+}
+
+int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **out) {
   if (!rf_engine_alive(engine)) return -EBADF;
-  if (size == 0 || (flags & ~(unsigned)RF_ARENA_HUGE) != 0) return -EINVAL;
+  if (size == 0 || (flags & ~ALL_FLAGS) != 0) return -EINVAL;
   if (size > SIZE_MAX / 2) return -ENOMEM;
   struct rf_arena *arena = calloc(1, sizeof(*arena));
   if (arena == NULL) return -ENOMEM;
   arena->engine = engine;
-  arena->size = (size + unit - 1) / unit * unit;
-  arena->base = map_aligned(arena->size, unit);
-  if (arena->base == NULL) {
+  arena->size = size;
+  int status = map(arena, flags);
+  if (status != 0) {
     free(arena);
-    return -ENOMEM;
+    return status;
   }
-  if (flags & RF_ARENA_HUGE) (void)madvise(arena->base, arena->size, MADV_HUGEPAGE);
   count_arena(engine, 1);
   rf_registry_add_memory(engine, arena->base, arena->size);
   *out = arena;
@@ -61,7 +74,7 @@ void rf_arena_close(struct rf_arena *arena) {
     rf_registry_remove_memory(arena->engine, arena->base, arena->size);
     count_arena(arena->engine, -1);
   }
-  munmap(arena->base, arena->size);
+  munmap(arena->base, arena->size); /* which unlocks it */
   free(arena);
 }
 

@@ -134,9 +134,7 @@ static int choose(struct rf_engine *engine, const struct wish *wish) {
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-/* A page that a forked child finds empty.  Before Linux 4.14 there is no such page, and a child
- * goes unnoticed. */
-static uint32_t *make_alive(void) {
+uint32_t *rf_alive_open(void) {
   void *page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return NULL;
@@ -145,8 +143,12 @@ static uint32_t *make_alive(void) {
   return page;
 }
 
+void rf_alive_close(uint32_t *alive) {
+  if (alive != NULL) munmap(alive, (size_t)sysconf(_SC_PAGESIZE));
+}
+
 static void free_engine(struct rf_engine *engine) {
-  if (engine->alive != NULL) munmap(engine->alive, (size_t)sysconf(_SC_PAGESIZE));
+  rf_alive_close(engine->alive);
   free(engine);
 }
 
@@ -202,7 +204,7 @@ int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *
   engine->backends = substitute != NULL ? substitute->backends : rf_backend_tables;
   engine->context = substitute != NULL ? substitute->context : NULL;
   bool probed = substitute == NULL || substitute->probed;
-  engine->alive = make_alive();
+  engine->alive = rf_alive_open();
   status = engine->alive == NULL ? -ENOMEM : find_wish(engine, &options, &wish);
   if (status == 0) status = probed ? probe(engine, &options, &wish) : pretend(engine);
   if (status == 0) status = choose(engine, &wish);

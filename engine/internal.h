@@ -272,9 +272,17 @@ struct rf_engine {
 void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A page that a forked child finds empty.  Before Linux 4.14 there is no such page, and a child
+ * goes unnoticed.  NULL: no memory. */
+uint32_t *rf_alive_open(void);
+void rf_alive_close(uint32_t *alive); /* NULL is fine */
+
 /* False in a forked child. */
+static inline bool rf_is_alive(const uint32_t *alive) {
+  return *(volatile const uint32_t *)alive != 0;
+}
 static inline bool rf_engine_alive(const struct rf_engine *engine) {
-  return *(volatile const uint32_t *)engine->alive != 0;
+  return rf_is_alive(engine->alive);
 }
 
 /* status.c */

@@ -93,7 +93,7 @@ static void enlist(struct rf_pool *pool, struct rf_transfer *transfer) {
 static int start(struct rf_pool *pool, const struct rf_transfer_request *given, bool write,
                  struct rf_transfer **token) {
   struct rf_transfer_request request;
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   int status = read_request(pool, given, write, &request);
   if (status != 0) return status;
   struct rf_transfer *transfer = make_transfer(pool, &request, write);
@@ -161,7 +161,7 @@ int rf_transfer_wait(struct rf_transfer *token, int64_t timeout_ns,
                      struct rf_transfer_result *result) {
   if (rf_transfer_test(token, result)) return 0;
   struct rf_pool *pool = token->pool;
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   if (timeout_ns == 0) return -ETIMEDOUT;
   struct timespec until = time_at(timeout_ns < 0 ? 0 : timeout_ns);
   pthread_mutex_lock(&pool->lock);
@@ -192,7 +192,7 @@ int rf_transfer_wait_any(struct rf_transfer *const *tokens, size_t count, int64_
   struct rf_pool *pool = pool_of(tokens, count);
   int found = find_done(tokens, count);
   if (found >= 0) return found;
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   if (timeout_ns == 0) return -ETIMEDOUT;
   struct timespec until = time_at(timeout_ns < 0 ? 0 : timeout_ns);
   pthread_mutex_lock(&pool->lock);
@@ -206,7 +206,7 @@ int rf_transfer_wait_any(struct rf_transfer *const *tokens, size_t count, int64_
 }
 
 int rf_pool_wait_all(struct rf_pool *pool, int64_t timeout_ns) {
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   struct timespec until = time_at(timeout_ns < 0 ? 0 : timeout_ns);
   pthread_mutex_lock(&pool->lock);
   pool->callers++;
@@ -223,17 +223,16 @@ int rf_pool_wait_all(struct rf_pool *pool, int64_t timeout_ns) {
 int rf_transfer_cancel(struct rf_transfer *token) {
   if (rf_transfer_test(token, NULL)) return 0;
   struct rf_pool *pool = token->pool;
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   pthread_mutex_lock(&pool->lock);
   rf_transfer_stop(token, -ECANCELED);
   pthread_mutex_unlock(&pool->lock);
   return 0;
 }
 
-/* One that is not complete has an open pool, and that an open engine. */
 int rf_transfer_release(struct rf_transfer *token) {
   if (token == NULL) return 0;
-  if (!rf_transfer_test(token, NULL) && rf_engine_alive(token->pool->engine)) return -EBUSY;
+  if (!rf_transfer_test(token, NULL) && rf_is_alive(token->pool->alive)) return -EBUSY;
   if (token->waiters == 0) pthread_cond_destroy(&token->finished); /* see rf_pool_disown() */
   rf_pool_disown(token->pool);
   free(token);

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "engine/transfer_internal.h"
 
@@ -33,10 +32,8 @@ static int allocate(struct rf_pool *pool, struct rf_bounce *bounce) {
   unsigned flags = size % HUGE_PAGE == 0 ? RF_ARENA_HUGE : 0; /* not a byte above the limit */
   bounce->free = calloc(bounce->count, sizeof(*bounce->free));
   if (bounce->free == NULL) return -ENOMEM;
-  int status = rf_arena_open(pool->engine, size, flags, &bounce->arena);
-  if (status != 0) return status;
-  if (pool->options.lock_bounce && mlock(rf_arena_base(bounce->arena), size) != 0) return -errno;
-  return 0;
+  if (pool->options.lock_bounce) flags |= RF_ARENA_LOCKED;
+  return rf_arena_open(pool->engine, size, flags, &bounce->arena);
 }
 
 int rf_bounce_open(struct rf_pool *pool) {
@@ -53,7 +50,7 @@ int rf_bounce_open(struct rf_pool *pool) {
 }
 
 void rf_bounce_close(struct rf_pool *pool) {
-  rf_arena_close(pool->bounce.arena); /* unmapping unlocks */
+  rf_arena_close(pool->bounce.arena);
   free(pool->bounce.free);
   pool->bounce.arena = NULL;
   pool->bounce.free = NULL;

@@ -265,6 +265,24 @@ int rf_target_open(struct rf_transfer *transfer) {
   return status != 0 ? status : cut_tail(transfer, &base);
 }
 
+/* A descriptor of ours just loses the flag: nothing of it is in flight.  The caller's keeps it. */
+int rf_target_retreat(struct rf_transfer *transfer) {
+  struct rf_target *target = &transfer->target;
+  struct rf_file *direct = target->direct;
+  bool ours = direct->own || target->new_file != NULL;
+  if (target->buffered != NULL) return 0;
+  struct base base = {.fd = direct->fd, .info = direct->info};
+  base.flags = fcntl(base.fd, F_GETFL);
+  if (base.flags < 0) return -errno;
+  if (!ours) return take_reopened(transfer, &base, false) == 0 ? 0 : -EINVAL;
+  int status = set_flags(&base, false);
+  if (status == 0) status = make(transfer, &base, base.fd, false, false, &target->buffered);
+  if (status != 0) return status;
+  target->buffered->own = direct->own;
+  direct->own = false;
+  return 0;
+}
+
 bool rf_target_wants_room(const struct rf_transfer *transfer) {
   return transfer->write && transfer->request.flags & RF_TRANSFER_PREALLOCATE &&
          transfer->target.regular && transfer->request.length > 0 &&

@@ -8,13 +8,15 @@
  * file its name, closing).  Whoever finishes the last op of a stage moves it on:
  *
  *   FRESH -> OPENING -> ALLOCATE -> MOVE -> SYNC -> PUBLISH -> SYNC_DIRECTORY -> END -> DONE
- *                                    |                                            ^
- *                                    '---- error, end of file, cancel, time-out --'
+ *                                   ^  |                                          ^
+ *                          RETREAT -'<-+---- error, end of file, cancel, time-out -'
  *
- * Stages that a transfer does not need are left out.  MOVE goes through spans one after the other:
- * a read has one; a direct write has its head (buffered), the aligned middle (direct) and its tail
- * (buffered).  The ends never share a page or a block of the file system with the middle, and are
- * never in flight along with it: a page read for them in that moment could bring back old data.
+ * Stages that a transfer does not need are left out.  RETREAT is for files that take O_DIRECT and
+ * then answer EINVAL to direct requests: what is not done yet is planned anew, without them.  MOVE
+ * goes through spans one after the other: a read has one; a direct write has its head (buffered),
+ * the aligned middle (direct) and its tail (buffered).  The ends never share a page or a block of
+ * the file system with the middle, and are never in flight along with it: a page read for them in
+ * that moment could bring back old data.
  *
  * Blocks are taken in turns from all active transfers, so that a small one need not wait for a
  * large one, and queues stay full across transfers.  A worker that has no room left while there is
@@ -40,6 +42,7 @@ enum rf_stage_of_transfer {
   RF_TRANSFER_FRESH = 0,
   RF_TRANSFER_OPENING,
   RF_TRANSFER_ALLOCATE,
+  RF_TRANSFER_RETREAT,
   RF_TRANSFER_MOVE,
   RF_TRANSFER_SYNC,
   RF_TRANSFER_PUBLISH,
@@ -99,6 +102,7 @@ struct rf_transfer {
   int status;                /* the first error, by offset while in MOVE */
   uint64_t stop_at;          /* offset of the first byte that could not be moved */
   uint64_t moved;            /* bytes, for the progress function */
+  uint64_t again;            /* of these: will be moved a second time, after a retreat */
   unsigned waiters;          /* threads in `finished` */
   pthread_cond_t finished;
 };
@@ -171,8 +175,9 @@ struct rf_bounce {
 };
 
 struct rf_pool {
-  struct rf_engine *engine; /* until it is closed */
+  struct rf_engine *engine; /* until it is closed: not for the calls on tokens */
   _Atomic unsigned owners;  /* itself until it is closed, and its tokens: who keeps it allocated */
+  uint32_t *alive;          /* its own, as the engine's: 0 in a forked child */
   struct rf_pool_options options;
   struct rf_worker *workers;
   unsigned worker_count;
@@ -231,6 +236,9 @@ void rf_transfer_finish(struct rf_transfer *transfer);
 uint64_t rf_transfer_write_unit(const struct rf_file_info *info);
 /* Makes the spans of a transfer whose target is open. */
 void rf_transfer_plan(struct rf_transfer *transfer);
+/* Makes them anew, from where it stopped, and without direct I/O.  Nothing of it is in flight. What
+ * was done beyond that will be done again, and does not count any more. */
+void rf_transfer_plan_retreat(struct rf_transfer *transfer);
 /* Cuts the next block off: offset, length, memory (if not bounced), bounced, direct.  False, and
  * nothing changed, if it needs a bounce buffer and there is none; *status then is set if there will
  * be none.  The lock is held. */
@@ -249,6 +257,8 @@ void rf_bounce_give(struct rf_pool *pool, const char *buffer);
 
 /* transfer_file.c; without the lock */
 int rf_target_open(struct rf_transfer *transfer);
+/* Direct I/O is refused: sees to it that there is a descriptor without. */
+int rf_target_retreat(struct rf_transfer *transfer);
 /* Is there room to be allocated? */
 bool rf_target_wants_room(const struct rf_transfer *transfer);
 /* Where that cannot be done: makes the file as long as it will be. */

@@ -175,12 +175,14 @@ void rf_pool_disown(struct rf_pool *pool) {
   if (pool->callers == 0)
     pthread_cond_destroy(&pool->any); /* in a forked child there may be some */
   pthread_mutex_destroy(&pool->lock);
+  rf_alive_close(pool->alive);
   free(pool);
 }
 
 static int open_all(struct rf_pool *pool) {
+  pool->alive = rf_alive_open();
   pool->workers = calloc(pool->options.workers, sizeof(*pool->workers));
-  if (pool->workers == NULL) return -ENOMEM;
+  if (pool->alive == NULL || pool->workers == NULL) return -ENOMEM;
   int status = pool->options.lock_bounce ? rf_bounce_open(pool) : 0;
   for (unsigned i = 0; i < pool->options.workers && status == 0; i++) {
     pool->workers[i].wake_fd = -1;
@@ -243,7 +245,7 @@ static void stop_all(struct rf_pool *pool) {
 int rf_pool_close(struct rf_pool *pool, enum rf_pool_end end) {
   if (pool == NULL) return 0;
   if ((unsigned)end > RF_POOL_CANCEL) return -EINVAL;
-  bool alive = rf_engine_alive(pool->engine);
+  bool alive = rf_is_alive(pool->alive);
   if (alive) {
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
@@ -260,7 +262,7 @@ int rf_pool_close(struct rf_pool *pool, enum rf_pool_end end) {
 /* ---- looking at it --------------------------------------------------------------------------- */
 
 int rf_pool_counters(struct rf_pool *pool, struct rf_transfer_counters *counters) {
-  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!rf_is_alive(pool->alive)) return -EBADF;
   pthread_mutex_lock(&pool->lock);
   *counters = pool->counters;
   pthread_mutex_unlock(&pool->lock);

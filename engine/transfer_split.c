@@ -89,6 +89,24 @@ void rf_transfer_plan(struct rf_transfer *transfer) {
   transfer->cursor = transfer->spans[0].start;
 }
 
+static uint64_t straight_before(const struct rf_span *span, uint64_t at) {
+  if (at <= span->straight_start) return 0;
+  return (at < span->straight_end ? at : span->straight_end) - span->straight_start;
+}
+
+/* The head of a write, if it has one, is done, and all that was buffered. */
+void rf_transfer_plan_retreat(struct rf_transfer *transfer) {
+  struct rf_transfer_result *result = &transfer->result;
+  uint64_t at = transfer->stop_at, kept = at - transfer->request.offset;
+  result->direct_bytes = kept - result->buffered_bytes;
+  result->bounced_bytes =
+      result->direct_bytes - straight_before(&transfer->spans[transfer->span], at);
+  transfer->again = transfer->moved - kept;
+  transfer->span = transfer->span_count = 0;
+  add_span(transfer, at, transfer->end, false);
+  transfer->cursor = at;
+}
+
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 static uint64_t block_of(const struct rf_transfer *transfer, const struct rf_span *span,

@@ -25,7 +25,8 @@ void rf_transfer_unlist(struct rf_transfer *transfer) {
 
 void rf_transfer_enlist(struct rf_transfer *transfer) {
   struct rf_pool *pool = transfer->pool;
-  bool chore = transfer->stage == RF_TRANSFER_PUBLISH || transfer->stage == RF_TRANSFER_END;
+  bool chore = transfer->stage == RF_TRANSFER_RETREAT || transfer->stage == RF_TRANSFER_PUBLISH ||
+               transfer->stage == RF_TRANSFER_END;
   rf_transfer_push(chore ? &pool->chores : &pool->active, transfer);
   rf_pool_call(pool, NULL);
 }
@@ -49,6 +50,7 @@ static enum rf_stage_of_transfer after(const struct rf_transfer *transfer) {
       if (rf_target_wants_room(transfer)) return RF_TRANSFER_ALLOCATE;
       /* fall through */
     case RF_TRANSFER_ALLOCATE:
+    case RF_TRANSFER_RETREAT:
       if (transfer->span_count > 0) return RF_TRANSFER_MOVE;
       /* fall through */
     case RF_TRANSFER_MOVE:
@@ -82,7 +84,7 @@ bool rf_transfer_is_takeable(const struct rf_transfer *transfer) {
 /* Where the first byte is that no block was made for. */
 static uint64_t frontier(const struct rf_transfer *transfer) {
   uint64_t at = transfer->cursor;
-  if (transfer->stage < RF_TRANSFER_MOVE || at < transfer->request.offset)
+  if (transfer->stage < RF_TRANSFER_RETREAT || at < transfer->request.offset)
     return transfer->request.offset;
   return transfer->stage > RF_TRANSFER_MOVE || at > transfer->end ? transfer->end : at;
 }
@@ -100,8 +102,28 @@ static bool is_through(const struct rf_transfer *transfer) {
   return transfer->stage != RF_TRANSFER_MOVE || span_is_taken(transfer) || halted(transfer);
 }
 
+/* Some file systems accept O_DIRECT, and then refuse the requests.  If it was something else that
+ * they refuse they will again. */
+static bool must_retreat(const struct rf_transfer *transfer) {
+  return transfer->stage == RF_TRANSFER_MOVE && transfer->status == -EINVAL &&
+         transfer->stopping == 0 && transfer->spans[transfer->span].direct;
+}
+
+static void retreat(struct rf_transfer *transfer) {
+  rf_transfer_plan_retreat(transfer);
+  transfer->target.refused_direct = true;
+  transfer->stop_at = UINT64_MAX;
+  transfer->status = 0;
+  transfer->stage = RF_TRANSFER_RETREAT;
+  rf_transfer_enlist(transfer);
+}
+
 /* A stop comes too late when nothing is left to be done, or a new file has its name. */
 void rf_transfer_advance(struct rf_transfer *transfer) {
+  if (must_retreat(transfer)) {
+    retreat(transfer);
+    return;
+  }
   bool more_spans = transfer->stage == RF_TRANSFER_MOVE && !halted(transfer) &&
                     transfer->span + 1 < transfer->span_count;
   enum rf_stage_of_transfer next = more_spans ? RF_TRANSFER_MOVE : after(transfer);
@@ -154,6 +176,8 @@ static int do_step(struct rf_transfer *transfer) {
       status = rf_target_open(transfer);
       if (status == 0) rf_transfer_plan(transfer);
       return status;
+    case RF_TRANSFER_RETREAT:
+      return rf_target_retreat(transfer);
     case RF_TRANSFER_PUBLISH:
       return rf_target_publish(transfer);
     case RF_TRANSFER_END:

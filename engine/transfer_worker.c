@@ -190,7 +190,9 @@ static void count_bytes(struct rf_transfer *transfer, const struct rf_part *part
   struct rf_transfer_result *result = &transfer->result;
   struct rf_transfer_counters *counters = &transfer->pool->counters;
   uint64_t bytes = rf_part_useful(part, part->bytes);
-  transfer->moved += bytes;
+  uint64_t again = bytes < transfer->again ? bytes : transfer->again;
+  transfer->again -= again;
+  transfer->moved += bytes - again;
   *(part->direct ? &result->direct_bytes : &result->buffered_bytes) += bytes;
   *(part->direct ? &counters->direct_bytes : &counters->buffered_bytes) += bytes;
   if (part->bounced) result->bounced_bytes += bytes;

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace conformance {
+namespace aliased {
 
 // An address space of any size over little memory: windows onto the same pages again and again, but
 // for those windows that were asked to have pages of their own.
@@ -49,6 +49,6 @@ private:
   unsigned char *data_;
 };
 
-} // namespace conformance
+} // namespace aliased
 
 #endif

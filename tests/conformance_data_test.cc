@@ -64,7 +64,7 @@ TEST_P(Conformance, ReadsAboveWhatOneCallMovesAreExact) {
   ASSERT_EQ(0, fsync(fd));
   rf_file *file = Open(path, O_RDONLY);
   rf_queue *queue = OpenQueue();
-  Aliased room(5 * kGiB, marks);
+  aliased::Aliased room(5 * kGiB, marks);
   for (uint64_t length : {2 * kGiB - 1, 2 * kGiB, 2 * kGiB + 1, 5 * kGiB}) {
     for (uint64_t mark : marks) room.data()[mark] = 0;
     rf_completion done = Run(queue, rf_op_read(file, room.data(), length, 0, length));
@@ -83,7 +83,7 @@ TEST_P(Conformance, WritesAboveWhatOneCallMovesAreWhole) {
   if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   rf_file *null = Adopt(open("/dev/null", O_WRONLY | O_CLOEXEC));
   rf_queue *queue = OpenQueue();
-  Aliased room(5 * kGiB, {});
+  aliased::Aliased room(5 * kGiB, {});
   for (uint64_t length : {2 * kGiB - 1, 2 * kGiB, 2 * kGiB + 1, 5 * kGiB}) {
     rf_completion done = Run(queue, rf_op_write(null, room.data(), length, 0, length));
     EXPECT_EQ(0, done.status) << length;
@@ -193,7 +193,7 @@ TEST_P(Conformance, VectorsAboveWhatOneCallMovesAreWhole) {
 TEST_P(Conformance, OneVectorPieceLargerThanACallIsWhole) {
   if (!kGigabytes) GTEST_SKIP() << "needs a build without a sanitizer: gigabytes of data";
   rf_file *null = Adopt(open("/dev/null", O_WRONLY | O_CLOEXEC));
-  Aliased room(3 * kGiB, {});
+  aliased::Aliased room(3 * kGiB, {});
   iovec iov[] = {{room.data(), 100}, {room.data(), 3 * kGiB}, {room.data(), 0}, {room.data(), 55}};
   rf_completion done = Run(OpenQueue(), rf_op_writev(null, iov, 4, 0, 1));
   EXPECT_EQ(0, done.status);

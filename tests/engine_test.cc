@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine: which backend is chosen, at whose wish, and what it says about it.
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -178,6 +182,53 @@ TEST_F(Engine, ArenasAreZeroedAlignedAndWhole) {
   EXPECT_EQ(-EINVAL, rf_arena_open(engine, 4096, 1u << 7, &none));
   EXPECT_EQ(-ENOMEM, rf_arena_open(engine, SIZE_MAX / 2, 0, &none));
   EXPECT_EQ(0, rf_engine_close(engine));
+}
+
+// Bytes that this process has locked, as the kernel counts them.
+size_t LockedBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  size_t kib = 0;
+  while (status >> word)
+    if (word == "VmLck:") status >> kib;
+  return kib * 1024;
+}
+
+// Whoever may lock memory beyond the limit is an ordinary process from here on.
+void DropCapabilities() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2] = {};
+  ASSERT_EQ(0, syscall(SYS_capset, &header, none)) << strerror(errno);
+}
+
+TEST_F(Engine, ArenasAreLockedOnlyOnRequestAndARefusalIsTheStatus) {
+  RF_IN_CHILD({
+    struct rlimit limit = {65536, 65536}; // a hard limit: it can only be lowered from here
+    ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit)) << strerror(errno);
+    DropCapabilities();
+    static char plain[1 << 20];
+    if (mlock(plain, sizeof(plain)) == 0)
+      in_child::Skip("a build without sanitizers, whose mlock does nothing");
+    rf_engine *engine = nullptr;
+    options_.choice = RF_CHOICE_REQUIRE; // which locks nothing itself
+    options_.backend = RF_BACKEND_THREADS;
+    ASSERT_EQ(0, rf_engine_open(&engine, &options_));
+    rf_arena *arena = nullptr;
+    EXPECT_EQ(0, rf_arena_open(engine, 1 << 20, 0, &arena));
+    EXPECT_EQ(0u, LockedBytes());
+    rf_arena_close(arena);
+    ASSERT_EQ(0, rf_arena_open(engine, 10000, RF_ARENA_LOCKED, &arena));
+    EXPECT_EQ(rf_arena_size(arena), LockedBytes());
+    rf_arena_close(arena);
+    EXPECT_EQ(0u, LockedBytes());
+    EXPECT_EQ(-ENOMEM, rf_arena_open(engine, 1 << 20, RF_ARENA_LOCKED, &arena));
+    limit.rlim_cur = limit.rlim_max = 0;
+    ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
+    EXPECT_EQ(-EPERM, rf_arena_open(engine, 4096, RF_ARENA_LOCKED, &arena));
+    EXPECT_EQ(0, rf_arena_open(engine, 4096, 0, &arena));
+    rf_arena_close(arena);
+    EXPECT_EQ(0, rf_engine_close(engine)) << "something is left of those that failed";
+  });
 }
 
 TEST_F(Engine, FilesThatCannotBeAreRefusedAsByOpen) {

@@ -33,6 +33,7 @@ const char *const kPlans[] = {
     "seed=1 error=0 error=4000@7+",
     "seed=1 delay=3 delay=1500ns:nop reorder:50.0000% partial=2",
     "seed=1 refuse=EAGAIN@51x12 death=EPERM:libaio@9+ deaf=EPERM open=EMFILE:x1",
+    "seed=1 error=EINVAL:read,direct,each,x1",
     "seed=1 capacity=4 lack:fsync,fdatasync lack:hipri",
 };
 

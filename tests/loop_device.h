@@ -34,8 +34,12 @@ public:
     }
     close(file);
     close(control);
+    loop_info64 info = {};
+    info.lo_flags = LO_FLAGS_AUTOCLEAR; // gone with its last user, however the process ends
     if (device_ < 0)
       missing_ = "a loop device that is free";
+    else if (ioctl(device_, LOOP_SET_STATUS64, &info) != 0)
+      missing_ = "loop devices that clear themselves";
     else if (ioctl(device_, LOOP_SET_BLOCK_SIZE, sector) != 0)
       missing_ = "loop devices with sectors of " + std::to_string(sector) + " bytes";
   }

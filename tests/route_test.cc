@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/loop.h>
 #include <ringfall/ringfall.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -25,6 +23,7 @@
 #include <vector>
 
 #include "tests/in_child.h"
+#include "tests/loop_device.h"
 #include "tests/observed_backend.h"
 #include "tests/queue_rig.h"
 #include "tests/raw_host.h"
@@ -276,32 +275,16 @@ TEST_P(Route, DirectFilesGoTheWayThatSuitsThem) {
   Expect(&routed, main(), policy());
 }
 
-// In the child.
-std::string LoopDevice(const std::string &backing) {
-  int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-  if (geteuid() != 0 || control < 0) in_child::Skip("root and /dev/loop-control");
-  int number = ioctl(control, LOOP_CTL_GET_FREE);
-  close(control);
-  std::string path = "/dev/loop" + std::to_string(number);
-  int device = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  int file = open(backing.c_str(), O_RDWR | O_CLOEXEC);
-  if (device < 0 || ioctl(device, LOOP_SET_FD, file) != 0) in_child::Skip("a free loop device");
-  loop_info64 info = {};
-  info.lo_flags = LO_FLAGS_AUTOCLEAR; // gone with its last user
-  EXPECT_EQ(ioctl(device, LOOP_SET_STATUS64, &info), 0);
-  close(file); // `device` stays open to the end of the child
-  return path;
-}
-
 TEST_P(Route, BlockDevicesGoTheWayThatSuitsThem) {
   std::string backing = New(DiskDirectory());
   ASSERT_EQ(truncate(backing.c_str(), 1 << 20), 0);
   RF_IN_CHILD({
-    std::string path = LoopDevice(backing);
+    loop_device::Loop loop(backing);
+    if (!loop.missing().empty()) in_child::Skip(loop.missing());
     for (int flags : {O_RDWR, O_RDWR | O_DIRECT}) {
       SCOPED_TRACE(flags & O_DIRECT ? "direct" : "buffered");
       Routed routed(main(), policy());
-      ASSERT_EQ(routed.Open(path, flags), 0) << routed.rig.Log();
+      ASSERT_EQ(routed.Open(loop.path(), flags), 0) << routed.rig.Log();
       Expect(&routed, main(), policy());
     }
   });
@@ -324,11 +307,12 @@ TEST_P(OtherFileSystem, IsLearnedFromTheFirstWrite) {
   std::string name = system;
   RF_IN_CHILD({
     if (std::system((make + " -q " + image).c_str()) != 0) in_child::Skip(make + " that works");
-    std::string device = LoopDevice(image);
+    loop_device::Loop loop(image);
+    if (!loop.missing().empty()) in_child::Skip(loop.missing());
     std::string point = DiskDirectory() + "/ringfall-mount-XXXXXX";
     if (mkdtemp(point.data()) == nullptr || unshare(CLONE_NEWNS) != 0 ||
         mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        mount(device.c_str(), point.c_str(), name.c_str(), 0, nullptr) != 0)
+        mount(loop.path().c_str(), point.c_str(), name.c_str(), 0, nullptr) != 0)
       in_child::Skip("root and a kernel with " + name);
     {
       Routed routed(id, how);

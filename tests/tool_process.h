@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -128,6 +129,7 @@ struct World {
   rlim_t file_size = RLIM_INFINITY;                             // RLIMIT_FSIZE
   std::string output;                                           // stdout goes to this file
   int error_fd = -1;                                            // stderr goes there
+  int input_fd = -1;                                            // stdin comes from there
 };
 
 struct Result {
@@ -248,7 +250,7 @@ private:
     const int null = open("/dev/null", O_RDONLY);
     int out = out_;
     if (!world.output.empty()) out = open(world.output.c_str(), O_WRONLY);
-    dup2(null, 0);
+    dup2(world.input_fd >= 0 ? world.input_fd : null, 0);
     dup2(out, 1);
     dup2(world.error_fd >= 0 ? world.error_fd : err_, 2);
     unsetenv("RINGFALL_BACKEND");
@@ -275,6 +277,16 @@ private:
 inline Result RunTool(const std::vector<std::string> &arguments, const World &world = World()) {
   return Process(arguments, world).Wait();
 }
+
+// One line on stderr, nothing on stdout, this exit code.
+inline testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
+  if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
+    return testing::AssertionSuccess();
+  return testing::AssertionFailure()
+         << "exit code " << result.exit_code << " instead of " << code << ", signal "
+         << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
+}
+#define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(tool_test::Fails, result, code)
 
 } // namespace tool_test
 

@@ -14,15 +14,19 @@
 
 #include "loop_device.h"
 #include "raw_host.h"
+#include "tool_json.h"
 #include "tool_process.h"
 
 using tool_test::Directory;
+using tool_test::Json;
 using tool_test::Lines;
+using tool_test::ParseJson;
 using tool_test::Process;
 using tool_test::RandomBytes;
 using tool_test::ReadFile;
 using tool_test::Result;
 using tool_test::RunTool;
+using tool_test::Text;
 using tool_test::World;
 using tool_test::WriteFile;
 
@@ -34,27 +38,10 @@ constexpr off_t kKiB = 1024;
 constexpr off_t kMiB = 1024 * kKiB;
 constexpr off_t kGiB = 1024 * kMiB;
 
-struct JsonDeleter {
-  void operator()(json_t *json) const { json_decref(json); }
-};
-using Json = std::unique_ptr<json_t, JsonDeleter>;
-
-Json ParseJson(const std::string &text) {
-  json_error_t error;
-  Json json(json_loads(text.c_str(), 0, &error));
-  EXPECT_NE(json, nullptr) << error.text << " in\n" << text;
-  return json;
-}
-
 Json Probe(const World &world = World()) {
   const Result result = RunTool({"probe", "--json"}, world);
   EXPECT_EQ(result.exit_code, 0) << result.err;
   return ParseJson(result.out);
-}
-
-std::string Text(const json_t *object, const char *key) {
-  const char *text = json_string_value(json_object_get(object, key));
-  return text != nullptr ? text : "(no string)";
 }
 
 json_t *BackendIn(const Json &probe, const std::string &name) {
@@ -80,16 +67,6 @@ World WorldWithThreadsOnly() {
 #define REQUIRE_BACKEND(name)                                                                      \
   if (!Usable(name))                                                                               \
   GTEST_SKIP() << "the backend " << (name) << " does not work here (see ringfall probe)"
-
-// One line on stderr, nothing on stdout, this exit code.
-testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
-  if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
-    return testing::AssertionSuccess();
-  return testing::AssertionFailure()
-         << "exit code " << result.exit_code << " instead of " << code << ", signal "
-         << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
-}
-#define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(Fails, result, code)
 
 bool SameModeAs(const std::string &path, mode_t mode) {
   struct stat stat_buffer;

@@ -2,9 +2,7 @@
 // Transfers that meet what goes wrong: full disks, limits, bad files, signals; replacing a file
 // while the process is killed; sectors of 4096 bytes.
 #include <dirent.h>
-#include <linux/loop.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -14,6 +12,9 @@
 #include <csignal>
 #include <thread>
 
+#include "tests/fault_rig.h"
+#include "tests/loop_device.h"
+#include "tests/queue_rig.h"
 #include "tests/seccomp_filter.h"
 #include "tests/transfer_rig.h"
 
@@ -174,7 +175,7 @@ TEST_P(TransferFaults, TheCallersDescriptorKeepsFlagsAndOffset) {
     rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
     ASSERT_EQ(50001u, Read(pool, ByFd(fd, room.data(), 50001, 4095)).bytes) << extra;
     ASSERT_EQ("", DiffersFromPattern(room.data(), 50001, 4095)) << extra;
-    for (size_t i = 0; i < 50001; i++) room[i] = PatternAt(i, 3);
+    FillWithPattern(room.data(), 50001, 0, 3);
     ASSERT_EQ(50001u, Write(pool, ByFd(fd, room.data(), 50001, 4095)).bytes) << extra;
     EXPECT_EQ(flags, fcntl(fd, F_GETFL)) << extra;
     EXPECT_EQ(77, lseek(fd, 0, SEEK_CUR)) << extra;
@@ -391,45 +392,179 @@ INSTANTIATE_TEST_SUITE_P(Threads, TransferSyncs,
                                          Case{RF_BACKEND_THREADS, false, Place::kTmpfs}),
                          CaseName);
 
+// ---- direct I/O that is accepted and then refused ----------------------------------------------
+
+// Files take O_DIRECT, and requests on such descriptors are refused as the plan says.
+class TransferRetreats : public testing::Test, protected test_files::Files {
+protected:
+  static constexpr size_t kBlock = 16384, kSize = 20 * kBlock;
+
+  void SetUp() override {
+    if (!FindDirectory(Place::kDisk)) GTEST_SKIP() << "needs " << NameOf(Place::kDisk);
+    path_ = NewFile(kSize);
+    int fd = open(path_.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (fd < 0) GTEST_SKIP() << "needs O_DIRECT in " << directory();
+    close(fd);
+    faults_.Plan("stand_in");
+    ASSERT_EQ(0, rig_.OpenEngine(faults_.injector()));
+    rf_pool_options options = PoolOptions(2, kBlock, 4);
+    ASSERT_EQ(0, rf_pool_open(rig_.engine, &options, &pool_));
+  }
+  void TearDown() override {
+    EXPECT_EQ(0, rf_pool_close(pool_, RF_POOL_DRAIN));
+    EXPECT_EQ("", faults_.BrokenRule());
+    RemoveAll();
+  }
+
+  // Does it, and looks at what holds for each: progress that only grows, and sums that are right.
+  rf_transfer_result Run(bool write, rf_transfer_request request) {
+    struct Told {
+      uint64_t bytes = 0;
+      bool good = true;
+    } told;
+    request.progress_context = &told;
+    request.progress = [](void *context, uint64_t bytes, uint64_t length) {
+      auto *before = static_cast<Told *>(context);
+      before->good = before->good && bytes >= before->bytes && bytes <= length;
+      before->bytes = bytes;
+    };
+    rf_transfer_result result = {};
+    if (write)
+      rf_transfer_write_sync(pool_, &request, &result);
+    else
+      rf_transfer_read_sync(pool_, &request, &result);
+    EXPECT_TRUE(told.good);
+    if (result.status == 0) {
+      EXPECT_EQ(result.bytes, told.bytes);
+      EXPECT_EQ(result.bytes, result.direct_bytes + result.buffered_bytes);
+    }
+    EXPECT_LE(result.bounced_bytes, result.direct_bytes);
+    return result;
+  }
+
+  // Reads and writes of the plan's file that are to succeed, by path and by descriptor.
+  void RoundTrip(uint64_t offset, uint64_t length, size_t shift) {
+    SCOPED_TRACE(testing::Message() << length << " bytes at " << offset << ", address +" << shift);
+    std::vector<unsigned char> expected = Content(path_);
+    int fd = OpenFd(path_, O_RDWR | O_DIRECT), flags = fcntl(fd, F_GETFL);
+    Buffer room(shift + length);
+    unsigned char *at = room.data() + shift;
+    for (bool by_path : {true, false}) {
+      rf_transfer_request request =
+          by_path ? ByPath(path_, at, length, offset) : ByFd(fd, at, length, offset);
+      memset(room.data(), 0xEE, room.size());
+      Note(Run(false, request), length);
+      EXPECT_EQ(0, memcmp(at, expected.data() + offset, length));
+      FillWithPattern(at, length, 0, ++seed_);
+      memcpy(expected.data() + offset, at, length);
+      Note(Run(true, request), length);
+      EXPECT_TRUE(expected == Content(path_));
+    }
+    EXPECT_EQ(flags, fcntl(fd, F_GETFL)) << "it is the caller's";
+  }
+
+  void Note(const rf_transfer_result &result, uint64_t length) {
+    EXPECT_EQ(0, result.status);
+    EXPECT_EQ(length, result.bytes);
+    EXPECT_TRUE(result.refused_direct);
+    EXPECT_EQ(result.direct, result.direct_bytes > 0);
+    last_ = result;
+  }
+
+  fault_rig::Faults faults_; // outlives the engine
+  queue_rig::Rig rig_;
+  rf_pool *pool_ = nullptr;
+  std::string path_;
+  unsigned seed_ = 1;
+  rf_transfer_result last_ = {};
+};
+
+TEST_F(TransferRetreats, RefusedFromTheFirstRequestAllGoesThroughThePageCache) {
+  faults_.Plan("stand_in error=EINVAL:direct");
+  for (uint64_t offset : {0, 1, 4096, 12289})
+    for (uint64_t length : {65536, 65537, 300000 - 12289})
+      for (size_t shift : {0, 1}) {
+        RoundTrip(offset, length, shift);
+        EXPECT_EQ(0u, last_.direct_bytes);
+      }
+  rf_transfer_counters counters;
+  ASSERT_EQ(0, rf_pool_counters(pool_, &counters));
+  EXPECT_EQ(4u * 24, counters.refused_direct);
+}
+
+TEST_F(TransferRetreats, RefusedOnTheWayWhatWasDoneBeforeCounts) {
+  faults_.Plan("stand_in error=EINVAL:direct,from=81920");
+  for (size_t shift : {0, 1}) {
+    RoundTrip(0, kSize, shift);
+    EXPECT_EQ(81920u, last_.direct_bytes);
+    EXPECT_EQ(shift * 81920u, last_.bounced_bytes);
+  }
+}
+
+// The blocks beyond the one that is refused may have been done, and are done again.
+TEST_F(TransferRetreats, RefusedAtOnePlaceNothingIsLostOrCountedTwice) {
+  for (const char *refused : {"to=16384", "from=16384,to=32768", "from=65536,to=81920"}) {
+    for (bool write : {false, true}) {
+      faults_.Plan(std::string("stand_in error=EINVAL:direct,") + refused);
+      Buffer room = Buffer::Pattern(kSize);
+      Note(Run(write, ByPath(path_, room.data(), kSize)), kSize);
+      EXPECT_EQ("", DiffersFromPattern(write ? Content(path_).data() : room.data(), kSize, 0));
+    }
+  }
+}
+
+TEST_F(TransferRetreats, NewFilesAndReplacedOnesAreWhole) {
+  faults_.Plan("stand_in error=EINVAL:direct");
+  Buffer data = Buffer::Pattern(kSize - 5, 0, 3);
+  for (unsigned flags : {0u, unsigned{RF_TRANSFER_PREALLOCATE}, unsigned{RF_TRANSFER_REPLACE}}) {
+    std::string path = NewPath();
+    rf_transfer_request request = ByPath(path, data.data(), data.size());
+    request.flags = RF_TRANSFER_CREATE | flags;
+    request.durability = RF_DURABLE_ENTRY;
+    Note(Run(true, request), data.size());
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_EQ(data.size(), found.size());
+    EXPECT_EQ("", DiffersFromPattern(found.data(), found.size(), 0, 3));
+  }
+}
+
+TEST_F(TransferRetreats, ReadsAcrossTheEndStillEndThere) {
+  faults_.Plan("stand_in error=EINVAL:direct,from=32768,to=49152");
+  Buffer room(kSize + 100000);
+  rf_transfer_result result = Run(false, ByPath(path_, room.data(), room.size()));
+  Note(result, kSize);
+  EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0));
+}
+
+TEST_F(TransferRetreats, WhatIsRefusedWithoutDirectAsWellIsAnError) {
+  faults_.Plan("stand_in error=EINVAL:read,write,from=32768");
+  Buffer room(kSize);
+  for (bool write : {false, true}) {
+    rf_transfer_result result = Run(write, ByPath(path_, room.data(), kSize));
+    EXPECT_EQ(-EINVAL, result.status);
+    EXPECT_EQ(32768u, result.bytes);
+    EXPECT_TRUE(result.refused_direct);
+  }
+}
+
+TEST_F(TransferRetreats, OtherErrorsAreErrorsAtOnce) {
+  faults_.Plan("stand_in error=EIO:direct,from=32768");
+  Buffer room(kSize);
+  rf_transfer_result result = Run(false, ByPath(path_, room.data(), kSize));
+  EXPECT_EQ(-EIO, result.status);
+  EXPECT_EQ(32768u, result.bytes);
+  EXPECT_FALSE(result.refused_direct);
+}
+
 // ---- other sectors -----------------------------------------------------------------------------
 
 class TransferSectors : public Transfers {};
 
-// A loop device over a file, with sectors of 4096 bytes.
-class LoopDevice {
-public:
-  explicit LoopDevice(int backing) {
-    int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
-    if (control >= 0) close(control);
-    if (number < 0) return;
-    path = "/dev/loop" + std::to_string(number);
-    fd_ = open(path.c_str(), O_RDWR | O_CLOEXEC);
-    loop_config config = {};
-    config.fd = static_cast<uint32_t>(backing);
-    config.block_size = 4096;
-    config.info.lo_flags = LO_FLAGS_DIRECT_IO;
-    works = fd_ >= 0 && ioctl(fd_, LOOP_CONFIGURE, &config) == 0;
-  }
-  LoopDevice(const LoopDevice &) = delete;
-  LoopDevice &operator=(const LoopDevice &) = delete;
-  ~LoopDevice() {
-    if (works) ioctl(fd_, LOOP_CLR_FD, 0);
-    if (fd_ >= 0) close(fd_);
-  }
-  std::string path;
-  bool works = false;
-
-private:
-  int fd_ = -1;
-};
-
 TEST_P(TransferSectors, OddTransfersOnSectorsOf4096BytesAreExact) {
   constexpr size_t kSize = 4 * kMiB;
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, to make a loop device";
   std::string backing = NewFile(kSize);
-  LoopDevice device(OpenFd(backing, O_RDWR));
-  if (!device.works) GTEST_SKIP() << "needs a free loop device: " << strerror(errno);
+  loop_device::Loop device(backing, 4096);
+  if (!device.missing().empty()) GTEST_SKIP() << "needs " << device.missing();
   rf_pool *pool = NewPool(PoolOptions(2, 16384, 4));
   std::vector<unsigned char> expected = Content(backing);
   Buffer room(kSize);
@@ -438,17 +573,18 @@ TEST_P(TransferSectors, OddTransfersOnSectorsOf4096BytesAreExact) {
     for (uint64_t length : {511, 4096, 4097, 100001})
       for (size_t shift : {0, 1, 512}) {
         unsigned char *at = room.data() + shift;
-        rf_transfer_result result = Read(pool, ByPath(device.path, at, length, offset));
+        rf_transfer_result result = Read(pool, ByPath(device.path(), at, length, offset));
         ASSERT_EQ(0, result.status) << length << " at " << offset;
         ASSERT_EQ(length, result.bytes);
         ASSERT_EQ(0, memcmp(at, expected.data() + offset, length)) << length << " at " << offset;
-        for (size_t i = 0; i < length; i++) at[i] = expected[offset + i] = PatternAt(i, seed);
-        result = Write(pool, ByPath(device.path, at, length, offset));
+        FillWithPattern(at, length, 0, seed);
+        memcpy(expected.data() + offset, at, length);
+        result = Write(pool, ByPath(device.path(), at, length, offset));
         ASSERT_EQ(0, result.status) << length << " at " << offset;
         ASSERT_EQ(length, result.bytes);
         seed++;
       }
-  rf_transfer_result all = Read(pool, ByPath(device.path, room.data(), kSize));
+  rf_transfer_result all = Read(pool, ByPath(device.path(), room.data(), kSize));
   ASSERT_EQ(kSize, all.bytes);
   EXPECT_TRUE(all.direct);
   EXPECT_EQ(0, memcmp(room.data(), expected.data(), kSize));

@@ -103,7 +103,7 @@ TEST_P(TransferMatrix, QueuesOfSeveralFilesAreEachExact) {
         std::vector<rf_transfer *> tokens;
         for (unsigned i = 0; i < files; i++) {
           paths.push_back(NewPath());
-          for (size_t at = 0; at < kPart; at++) room[i * kPart + at] = PatternAt(at, i);
+          FillWithPattern(room + i * kPart, kPart, 0, i);
           tokens.push_back(Start(pool, true, ByPath(paths[i], room + i * kPart, kPart)));
         }
         for (rf_transfer *token : tokens) ASSERT_EQ(kPart, Finish(token).bytes);
@@ -137,7 +137,7 @@ TEST_P(TransferMatrix, PartsOfOneFileMakeTheWhole) {
           unsigned char *room = Room(memory);
           size_t total = (partition[0] + partition[1] + partition[2]) * unit;
           ASSERT_LT(total, kRoom);
-          for (size_t i = 0; i < total; i++) room[i] = PatternAt(i);
+          FillWithPattern(room, total, 0);
           for (bool write : {true, false}) {
             std::vector<rf_transfer *> tokens;
             size_t at = 0;

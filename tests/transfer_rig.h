@@ -4,26 +4,30 @@
 #ifndef RINGFALL_TESTS_TRANSFER_RIG_H
 #define RINGFALL_TESTS_TRANSFER_RIG_H
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <ringfall/ringfall.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "tests/conformance.h"
+#include "tests/engines.h"
+#include "tests/in_child.h"
+#include "tests/raw_host.h"
+#include "tests/test_files.h"
 
 namespace transfer_rig {
 
-using conformance::Buffer;
-using conformance::DiffersFromPattern;
-using conformance::IsAll;
-using conformance::kPatience;
-using conformance::PatternAt;
-using conformance::Place;
+using engines::Engines;
+using engines::OpenEngine;
+using test_files::Buffer;
+using test_files::DiffersFromPattern;
+using test_files::FillWithPattern;
+using test_files::IsAll;
+using test_files::kPatience;
+using test_files::Place;
 
 struct Case {
   rf_backend_id backend;
@@ -53,38 +57,9 @@ inline std::string CaseName(const testing::TestParamInfo<Case> &info) {
   return name + (info.param.place == Place::kDisk ? "_Disk" : "_Tmpfs");
 }
 
-inline int OpenEngine(const Case &parameters, rf_engine **engine) {
-  rf_engine_options options;
-  rf_engine_options_init(&options);
-  options.choice = parameters.automatic ? RF_CHOICE_AUTO : RF_CHOICE_REQUIRE;
-  options.backend = parameters.backend;
-  options.ignore_environment = true;
-  return rf_engine_open(engine, &options);
+inline rf_backend_id BackendOf(const Case &parameters) {
+  return parameters.automatic ? engines::kAutomatic : parameters.backend;
 }
-
-// One engine a case for the whole program: opening one takes as long as many tests.
-class Engines : public testing::Environment {
-public:
-  static Engines *Get() {
-    static auto *engines = static_cast<Engines *>(testing::AddGlobalTestEnvironment(new Engines));
-    return engines;
-  }
-  int Find(const Case &wanted, rf_engine **engine) {
-    rf_engine *&kept = open_[wanted.automatic ? RF_BACKENDS : static_cast<int>(wanted.backend)];
-    int status = kept == nullptr ? OpenEngine(wanted, &kept) : 0;
-    *engine = kept;
-    return status;
-  }
-  void TearDown() override {
-    for (rf_engine *engine : open_) {
-      EXPECT_EQ(0, rf_engine_close(engine)) << "something is open";
-    }
-  }
-
-private:
-  rf_engine *open_[RF_BACKENDS + 1] = {};
-};
-inline Engines *const engines_registered = Engines::Get();
 
 inline rf_transfer_request NewRequest() {
   rf_transfer_request request;
@@ -125,15 +100,11 @@ inline rf_pool_options PoolOptions(unsigned workers = 2, size_t block_size = 1 <
   return options;
 }
 
-class Transfers : public testing::TestWithParam<Case> {
+class Transfers : public testing::TestWithParam<Case>, protected test_files::Files {
 protected:
   void SetUp() override {
-    directory_ = conformance::FindDirectory(GetParam().place);
-    if (directory_.empty())
-      GTEST_SKIP() << "needs "
-                   << (GetParam().place == Place::kTmpfs ? "a tmpfs at /dev/shm"
-                                                         : "a directory on a disk");
-    int status = Engines::Get()->Find(GetParam(), &engine_);
+    if (!FindDirectory(place())) GTEST_SKIP() << "needs " << NameOf(place());
+    int status = Engines::Get()->Find(BackendOf(GetParam()), &engine_);
     if (!GetParam().automatic && !raw_host::Works(GetParam().backend)) {
       EXPECT_EQ(-ENOTSUP, status);
       GTEST_SKIP() << "needs " << rf_backend_name(GetParam().backend)
@@ -145,8 +116,7 @@ protected:
   void TearDown() override {
     for (rf_pool *pool : pools_) EXPECT_EQ(0, rf_pool_close(pool, RF_POOL_CANCEL));
     for (rf_file *file : files_) EXPECT_EQ(0, rf_file_close(file));
-    for (int fd : fds_) close(fd);
-    for (const std::string &path : paths_) unlink(path.c_str());
+    RemoveAll();
   }
 
   rf_pool *NewPool(const rf_pool_options &options = PoolOptions()) {
@@ -166,34 +136,7 @@ protected:
   void StartAnewInChild() {
     pools_.clear();
     files_.clear();
-    ASSERT_EQ(0, OpenEngine(GetParam(), &engine_));
-  }
-
-  // A name that nothing has yet, removed at the end.
-  std::string NewPath() {
-    static int serial = 0;
-    std::string path = directory_ + "/ringfall_transfer_" + std::to_string(getpid()) + "_" +
-                       std::to_string(serial++);
-    paths_.push_back(path);
-    return path;
-  }
-
-  // A file of that many bytes of pattern, and its name.
-  std::string NewFile(size_t size, unsigned seed = 0) {
-    std::string path = NewPath();
-    Buffer content = Buffer::Pattern(size, 0, seed);
-    int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    EXPECT_GE(fd, 0) << strerror(errno);
-    EXPECT_EQ(static_cast<ssize_t>(size), size == 0 ? 0 : write(fd, content.data(), size));
-    close(fd);
-    return path;
-  }
-
-  int OpenFd(const std::string &path, int flags) {
-    int fd = open(path.c_str(), flags | O_CLOEXEC, 0600);
-    EXPECT_GE(fd, 0) << path << ": " << strerror(errno);
-    fds_.push_back(fd);
-    return fd;
+    ASSERT_EQ(0, OpenEngine(BackendOf(GetParam()), &engine_));
   }
 
   rf_file *OpenFile(const std::string &path, int flags) {
@@ -202,29 +145,6 @@ protected:
     if (file == nullptr) throw std::runtime_error("no file to go on with"); // ends the test
     files_.push_back(file);
     return file;
-  }
-
-  // What is in the file, by plain system calls.
-  static std::vector<unsigned char> Content(const std::string &path) {
-    struct stat info = {};
-    EXPECT_EQ(0, stat(path.c_str(), &info)) << path << ": " << strerror(errno);
-    std::vector<unsigned char> content(static_cast<size_t>(info.st_size));
-    int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    size_t got = 0;
-    for (ssize_t n = 1; n > 0 && got < content.size(); got += static_cast<size_t>(n)) {
-      n = pread(fd, content.data() + got, content.size() - got, static_cast<off_t>(got));
-      EXPECT_GE(n, 0) << strerror(errno);
-      if (n < 0) break;
-    }
-    close(fd);
-    content.resize(got);
-    return content;
-  }
-
-  static uint64_t SizeOf(const std::string &path) {
-    struct stat info = {};
-    EXPECT_EQ(0, stat(path.c_str(), &info)) << path << ": " << strerror(errno);
-    return static_cast<uint64_t>(info.st_size);
   }
 
   static rf_transfer_result Read(rf_pool *pool, const rf_transfer_request &request) {
@@ -263,15 +183,11 @@ protected:
 
   rf_engine *engine() const { return engine_; }
   Place place() const { return GetParam().place; }
-  const std::string &directory() const { return directory_; }
 
 private:
   rf_engine *engine_ = nullptr;
-  std::string directory_;
   std::vector<rf_pool *> pools_;
   std::vector<rf_file *> files_;
-  std::vector<int> fds_;
-  std::vector<std::string> paths_;
 };
 
 } // namespace transfer_rig

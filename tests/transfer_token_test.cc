@@ -218,7 +218,7 @@ TEST_P(TransferTokens, TimeoutInMidFlightLeavesThePrefixThatItTells) {
   Buffer room(kSize);
   Once once{1,
             [&] { // until the time is up
-              conformance::Stopwatch watch;
+              test_files::Stopwatch watch;
               while (watch.ns() <= kTimeout) std::this_thread::yield();
             },
             {}};
@@ -301,6 +301,47 @@ TEST_P(TransferTokens, ClosingWithCancelEndsAllOfThemWhileOthersWait) {
   for (rf_transfer *token : tokens) cancelled += Finish(token).status == -ECANCELED;
   EXPECT_GE(cancelled, 9u);
   munmap(more, kMore * kSize);
+}
+
+// Whoever holds a token needs neither the pool nor the engine: threads that are in a call on it
+// while both are closed touch nothing of them.  Without a sanitizer nobody would notice.
+TEST_P(TransferTokens, CallsOnTokensOutlastThePoolAndTheEngine) {
+  constexpr size_t kSize = 8 * kMiB;
+  std::string path = NewFile(kSize);
+  rf_engine *own = nullptr;
+  rf_pool *pool = nullptr;
+  ASSERT_EQ(0, OpenEngine(BackendOf(GetParam()), &own));
+  rf_pool_options options = PoolOptions(2, 65536, 2);
+  ASSERT_EQ(0, rf_pool_open(own, &options, &pool));
+  Buffer room(kSize);
+  rf_transfer *token = Start(pool, false, ByPath(path, room.data(), kSize));
+  std::atomic<int> begun{0};
+  auto until_done = [&](auto &&call) {
+    return std::thread([&begun, call] {
+      begun++;
+      while (!call()) std::this_thread::yield();
+    });
+  };
+  std::vector<std::thread> threads;
+  threads.push_back(until_done([&] { return rf_transfer_test(token, nullptr) == 1; }));
+  threads.push_back(until_done([&] { return rf_transfer_wait(token, 0, nullptr) == 0; }));
+  threads.push_back(until_done([&] { return rf_transfer_wait(token, 1000, nullptr) == 0; }));
+  threads.push_back(until_done([&] { return rf_transfer_wait_any(&token, 1, 0) == 0; }));
+  threads.push_back(until_done([&] { return rf_transfer_wait_any(&token, 1, RF_FOREVER) == 0; }));
+  threads.push_back(until_done([&] {
+    EXPECT_EQ(0, rf_transfer_cancel(token));
+    return rf_transfer_test(token, nullptr) == 1;
+  }));
+  while (begun.load() < static_cast<int>(threads.size())) std::this_thread::yield();
+  EXPECT_EQ(0, rf_pool_close(pool, RF_POOL_DRAIN));
+  EXPECT_EQ(0, rf_engine_close(own));
+  for (std::thread &thread : threads) thread.join();
+  EXPECT_EQ(0, rf_transfer_cancel(token));
+  rf_transfer_result result;
+  EXPECT_EQ(0, rf_transfer_wait_any(&token, 1, RF_FOREVER));
+  EXPECT_EQ(0, rf_transfer_wait(token, RF_FOREVER, &result));
+  EXPECT_TRUE(result.status == 0 || result.status == -ECANCELED) << result.status;
+  EXPECT_EQ(0, rf_transfer_release(token));
 }
 
 TEST_P(TransferTokens, OptionsOutOfRangeAreRefused) {

@@ -32,8 +32,8 @@ static int suffix_shift(const char *suffix) {
   return 10 * (int)(letter - letters + 1);
 }
 
-enum tool_exit argument_size(const char *command, const char *option, const char *text,
-                             uint64_t *bytes) {
+enum tool_exit argument_offset(const char *command, const char *option, const char *text,
+                               uint64_t *bytes) {
   const char *suffix = text;
   uint64_t number = 0;
   int status = whole_number(text, &suffix, &number);
@@ -43,10 +43,22 @@ enum tool_exit argument_size(const char *command, const char *option, const char
                      "%s '%s': not a size (a number, with K, M, G or T after it)", option, text);
   if (status == -ERANGE || number > ((uint64_t)INT64_MAX >> shift))
     return tool_fail(command, TOOL_USAGE, "%s '%s': larger than any file can be", option, text);
-  if (number == 0)
-    return tool_fail(command, TOOL_USAGE, "%s '%s': must be larger than 0", option, text);
   *bytes = number << shift;
   return TOOL_OK;
+}
+
+enum tool_exit argument_size(const char *command, const char *option, const char *text,
+                             uint64_t *bytes) {
+  const enum tool_exit status = argument_offset(command, option, text, bytes);
+  if (status == TOOL_OK && *bytes == 0)
+    return tool_fail(command, TOOL_USAGE, "%s '%s': must be larger than 0", option, text);
+  return status;
+}
+
+enum tool_exit argument_checksum(const char *command, const char *text, bool *none) {
+  *none = strcmp(text, "none") == 0;
+  if (*none || strcmp(text, "sha256") == 0) return TOOL_OK;
+  return tool_fail(command, TOOL_USAGE, "--checksum '%s': must be sha256 or none", text);
 }
 
 enum tool_exit argument_count(const char *command, const char *option, const char *text,

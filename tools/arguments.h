@@ -7,6 +7,7 @@
 #ifndef RINGFALL_TOOLS_ARGUMENTS_H
 #define RINGFALL_TOOLS_ARGUMENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tool.h"
@@ -15,6 +16,13 @@
  * offset can hold. */
 enum tool_exit argument_size(const char *command, const char *option, const char *text,
                              uint64_t *bytes);
+
+/* The same, but may be 0. */
+enum tool_exit argument_offset(const char *command, const char *option, const char *text,
+                               uint64_t *bytes);
+
+/* The value of --checksum: sha256 or none. */
+enum tool_exit argument_checksum(const char *command, const char *text, bool *none);
 
 /* A whole decimal number from min to max. */
 enum tool_exit argument_count(const char *command, const char *option, const char *text,

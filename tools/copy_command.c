@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 #include "arguments.h"
-#include "backend_choice.h"
 #include "clock.h"
 #include "copy_pipeline.h"
-#include "engine/new_file.h"
 #include "json_output.h"
 #include "progress.h"
+#include "source_file.h"
 #include "stop_signals.h"
+#include "target_file.h"
+#include "transfer_choice.h"
 
 static const char command[] = "copy";
 
@@ -37,11 +38,7 @@ static const char usage[] =
     "is replaced, in one step when the copy is whole: after any error or signal it is as it was,\n"
     "and nothing else is left behind. Other hard links to an old DST keep the old content.\n"
     "\n"
-    "Options:\n"
-    "  --backend X      io_uring, libaio or threads, and no other; auto: the best that works,\n"
-    "                   whatever RINGFALL_BACKEND says\n"
-    "  --direct         past the page cache (O_DIRECT), but for a tail that is not aligned; where\n"
-    "                   that is refused, buffered, with a note\n"
+    "Options:\n" TRANSFER_CHOICE_HELP
     "  --sync           the copy and its name are on the disk before success is reported\n"
     "  --checksum X     sha256 (the default) or none\n"
     "  --json           the result for machines\n"
@@ -58,8 +55,7 @@ static const char usage[] =
     "  A signal that stops it ends it as that signal does; DST is untouched.\n";
 
 struct options {
-  struct backend_choice choice;
-  bool direct;
+  struct transfer_choice choice;
   bool sync;
   bool no_checksum;
   bool json;
@@ -71,12 +67,9 @@ struct options {
 /* Everything that has to be given back, in the order in which it is made. */
 struct job {
   const struct options *options;
-  int source_fd;
-  struct stat source_stat;    /* as it was before the first read */
-  char target_path[PATH_MAX]; /* DST, or what it points to if it is a symbolic link */
-  struct rf_new_file target;
-  struct engine_log log;
-  struct rf_engine *engine;
+  struct source_file source;
+  struct target_file target;
+  struct transfer_session session;
   struct checksum checksum;
   struct copy_pipeline pipeline;
   double seconds;
@@ -84,34 +77,19 @@ struct job {
 
 /* ---- the command line ---- */
 
-static enum tool_exit parse_checksum(const char *text, struct options *options) {
-  options->no_checksum = strcmp(text, "none") == 0;
-  if (options->no_checksum || strcmp(text, "sha256") == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_USAGE, "--checksum '%s': must be sha256 or none", text);
-}
-
 static enum tool_exit parse_option(int found, struct options *options) {
-  switch (found) {
-    case 'b':
-      return backend_choice_parse(command, optarg, false, &options->choice);
-    case 'c':
-      return parse_checksum(optarg, options);
-    case 'd':
-      options->direct = true;
-      break;
-    case 's':
-      options->sync = true;
-      break;
-    default:
-      options->json = true;
-      break;
-  }
+  bool taken;
+  const enum tool_exit status =
+      transfer_choice_parse(command, found, optarg, &options->choice, &taken);
+  if (taken) return status;
+  if (found == 'c') return argument_checksum(command, optarg, &options->no_checksum);
+  options->sync = options->sync || found == 's';
+  options->json = options->json || found == 'j';
   return TOOL_OK;
 }
 
 static enum tool_exit parse(int argc, char **argv, struct options *options) {
-  static const struct option longs[] = {{"backend", required_argument, NULL, 'b'},
-                                        {"direct", no_argument, NULL, 'd'},
+  static const struct option longs[] = {TRANSFER_CHOICE_OPTIONS,
                                         {"sync", no_argument, NULL, 's'},
                                         {"checksum", required_argument, NULL, 'c'},
                                         {"json", no_argument, NULL, 'j'},
@@ -135,119 +113,36 @@ static enum tool_exit parse(int argc, char **argv, struct options *options) {
 
 /* ---- the two ends ---- */
 
-static const char *kind_of(const struct stat *stat) {
-  switch (stat->st_mode & S_IFMT) {
-    case S_IFDIR:
-      return "is a directory";
-    case S_IFCHR:
-      return "is a character device";
-    case S_IFBLK:
-      return "is a block device";
-    case S_IFIFO:
-      return "is a pipe";
-    case S_IFSOCK:
-      return "is a socket";
-    default:
-      return "is not a regular file";
-  }
-}
-
 static enum tool_exit open_source(struct job *job) {
-  const char *name = job->options->source;
-  /* Asked before it is opened: opening a pipe or a device can have effects. */
-  if (stat(name, &job->source_stat) != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: %s", name, strerror(errno));
-  if (!S_ISREG(job->source_stat.st_mode) && !S_ISBLK(job->source_stat.st_mode))
-    return tool_fail(command, TOOL_FAILED, "%s: %s", name, kind_of(&job->source_stat));
-  job->source_fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (job->source_fd < 0 || fstat(job->source_fd, &job->source_stat) != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot open: %s", name, strerror(errno));
-  return TOOL_OK;
-}
-
-/* Finds the name to replace: a symbolic link is followed, as cp(1) does. */
-static enum tool_exit resolve_target(struct job *job) {
-  const char *name = job->options->target;
-  struct stat target;
-  if (lstat(name, &target) != 0 && errno != ENOENT)
-    return tool_fail(command, TOOL_FAILED, "%s: %s", name, strerror(errno));
-  if (stat(name, &target) == 0) {
-    if (target.st_dev == job->source_stat.st_dev && target.st_ino == job->source_stat.st_ino)
-      return tool_fail(command, TOOL_FAILED, "%s: is the same file as %s", name,
-                       job->options->source);
-    if (!S_ISREG(target.st_mode))
-      return tool_fail(command, TOOL_FAILED, "%s: %s", name, kind_of(&target));
-  }
-  const bool link = lstat(name, &target) == 0 && S_ISLNK(target.st_mode);
-  if (link && realpath(name, job->target_path) == NULL)
-    return tool_fail(command, TOOL_FAILED, "%s: a symbolic link to nothing", name);
-  if (!link && strlen(name) >= sizeof(job->target_path))
-    return tool_fail(command, TOOL_FAILED, "%s: %s", name, strerror(ENAMETOOLONG));
-  if (!link) strcpy(job->target_path, name);
-  return TOOL_OK;
+  return source_file_open(command, job->options->source, &job->source);
 }
 
 static enum tool_exit open_target(struct job *job) {
-  enum tool_exit status = resolve_target(job);
-  if (status != TOOL_OK) return status;
-  const int error = rf_new_file_open(&job->target, job->target_path, RF_NEW_FILE_TO_PUBLISH, 0600);
-  if (error != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot make a file there: %s", job->options->target,
-                     strerror(-error));
-  return TOOL_OK;
+  return target_file_open(command, &job->target, job->options->source, &job->source.stat);
 }
 
 /* The engine's probe reads and writes where the copy will. */
-static enum tool_exit open_engine(struct job *job) {
+static enum tool_exit open_session(struct job *job) {
   char directory[PATH_MAX];
-  const char *slash = strrchr(job->target_path, '/');
-  if (slash == NULL)
-    strcpy(directory, ".");
-  else
-    snprintf(directory, sizeof(directory), "%.*s", (int)(slash - job->target_path + 1),
-             job->target_path);
-  return backend_choice_open(command, &job->options->choice, directory, 0, &job->log, &job->engine);
+  target_file_directory(job->target.path, directory);
+  return transfer_session_open(command, &job->options->choice, directory, &job->session);
 }
 
-/* The same file once more, with O_DIRECT.  Through /proc, for the target has no name. */
-static void open_direct(struct job *job, struct copy_end *end, int flags, uint64_t *align) {
-  char path[40];
-  snprintf(path, sizeof(path), "/proc/self/fd/%d", rf_file_fd(end->file));
-  int status = -EINVAL;
-  if (rf_file_get_info(end->file)->direct_possible)
-    status = rf_file_open(job->engine, path, flags | O_DIRECT, 0, &end->direct);
-  if (status != 0) {
-    tool_note(command, "%s: %s refuses O_DIRECT; going through the page cache", end->name,
-              rf_file_get_info(end->file)->file_system);
-    return;
-  }
-  const struct rf_file_info *info = rf_file_get_info(end->direct);
-  if (info->offset_align > *align) *align = info->offset_align;
-}
-
-static enum tool_exit adopt(struct job *job, struct copy_end *end, const char *name, int fd) {
+static enum tool_exit adopt(struct job *job, struct file_end *end, const char *name, int fd) {
   end->name = name;
-  const int status = rf_file_from_fd(job->engine, fd, false, &end->file);
+  end->buffered = !job->options->choice.direct;
+  const int status = rf_file_from_fd(job->session.engine, fd, false, &end->file);
   if (status != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", name, strerror(-status));
   return TOOL_OK;
 }
 
 static enum tool_exit open_ends(struct job *job) {
-  const struct options *options = job->options;
   struct copy_pipeline *p = &job->pipeline;
-  enum tool_exit status = adopt(job, &p->source, options->source, job->source_fd);
-  if (status == TOOL_OK) status = adopt(job, &p->target, options->target, job->target.fd);
-  if (status != TOOL_OK) return status;
-  p->size = rf_file_get_info(p->source.file)->size;
-  p->align = 1;
-  uint64_t align = 4096; /* a page at least: the tail must not share one with direct I/O */
-  if (options->direct) {
-    open_direct(job, &p->source, O_RDONLY, &align);
-    open_direct(job, &p->target, O_RDWR, &align);
-  }
-  if (p->source.direct != NULL || p->target.direct != NULL) p->align = align;
-  return TOOL_OK;
+  enum tool_exit status = adopt(job, &p->source, job->source.name, job->source.fd);
+  if (status == TOOL_OK) status = adopt(job, &p->target, job->target.name, job->target.new_file.fd);
+  if (status == TOOL_OK) p->size = rf_file_get_info(p->source.file)->size;
+  return status;
 }
 
 /* ---- copying ---- */
@@ -255,47 +150,23 @@ static enum tool_exit open_ends(struct job *job) {
 static mode_t mode_of(const struct stat *source) {
   if (S_ISREG(source->st_mode))
     return source->st_mode & 0777; /* not set-user-ID: the owner is another */
-  const mode_t mask = umask(0);
-  umask(mask);
-  return 0666 & ~mask;
+  return target_file_default_mode();
 }
 
-static enum tool_exit prepare_target(const struct job *job) {
-  const int fd = job->target.fd;
-  if (ftruncate(fd, (off_t)job->pipeline.size) == 0 && fchmod(fd, mode_of(&job->source_stat)) == 0)
+static enum tool_exit prepare_target(struct job *job) {
+  const int fd = job->target.new_file.fd;
+  if (ftruncate(fd, (off_t)job->pipeline.size) == 0 && fchmod(fd, mode_of(&job->source.stat)) == 0)
     return TOOL_OK;
-  return tool_fail(command, TOOL_FAILED, "%s: cannot prepare: %s", job->options->target,
+  return tool_fail(command, TOOL_FAILED, "%s: cannot prepare: %s", job->target.name,
                    strerror(errno));
 }
 
-/* A copy of a file that was being written is neither its old nor its new content. */
-static enum tool_exit check_unchanged(const struct job *job) {
-  const struct stat *before = &job->source_stat;
-  const char *name = job->options->source;
-  struct stat now;
-  if (fstat(job->source_fd, &now) != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: %s", name, strerror(errno));
-  if (!S_ISREG(now.st_mode)) return TOOL_OK;
-  if (now.st_size != before->st_size || (uint64_t)now.st_size != job->pipeline.size)
-    return tool_fail(command, TOOL_FAILED, "%s: became %s while it was copied", name,
-                     now.st_size < before->st_size ? "shorter" : "longer");
-  if (now.st_mtim.tv_sec != before->st_mtim.tv_sec ||
-      now.st_mtim.tv_nsec != before->st_mtim.tv_nsec)
-    return tool_fail(command, TOOL_FAILED, "%s: was written to while it was copied", name);
-  return TOOL_OK;
+static enum tool_exit check_unchanged(struct job *job) {
+  return source_file_unchanged(command, &job->source, job->pipeline.size);
 }
 
 static enum tool_exit publish(struct job *job) {
-  const char *name = job->options->target;
-  int status = rf_new_file_publish(&job->target, true);
-  if (status != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot be given its name: %s", name,
-                     strerror(-status));
-  status = job->options->sync ? rf_new_file_sync_directory(&job->target) : 0;
-  if (status != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: is there, but its directory cannot be synced: %s",
-                     name, strerror(-status));
-  return TOOL_OK;
+  return target_file_publish(command, &job->target, job->options->sync);
 }
 
 static enum tool_exit move_data(struct job *job) {
@@ -304,7 +175,7 @@ static enum tool_exit move_data(struct job *job) {
   if (sum && !checksum_open(&job->checksum))
     return tool_fail(command, TOOL_FAILED, "libcrypto cannot compute a checksum");
   p->command = command;
-  p->engine = job->engine;
+  p->ring = &job->session.ring;
   p->sync = job->options->sync;
   p->checksum = sum ? &job->checksum : NULL;
   return copy_pipeline_run(p);
@@ -322,12 +193,13 @@ static enum tool_exit report(struct job *job) {
         json_pack("{s:o, s:o, s:I, s:I, s:f, s:f, s:s, s:b, s:b, s:b, s:o}", "source",
                   json_text(p->source.name), "destination", json_text(p->target.name), "bytes",
                   (json_int_t)p->size, "data_bytes", (json_int_t)p->data_bytes, "seconds",
-                  job->seconds, "mib_per_second", rate, "backend", rf_backend_name(p->backend),
-                  "direct_read", p->source.direct != NULL, "direct_write", p->target.direct != NULL,
-                  "synced", p->sync, "sha256", json_text(p->checksum != NULL ? hex : NULL)),
+                  job->seconds, "mib_per_second", rate, "backend",
+                  transfer_session_backend(&job->session), "direct_read",
+                  p->source.direct_bytes > 0, "direct_write", p->target.direct_bytes > 0, "synced",
+                  p->sync, "sha256", json_text(p->checksum != NULL ? hex : NULL)),
         TOOL_OK);
   printf("%" PRIu64 " bytes in %.3f s, %.1f MiB/s, %s, sha256 %s\n", p->size, job->seconds, rate,
-         rf_backend_name(p->backend), hex);
+         transfer_session_backend(&job->session), hex);
   return tool_finish_output(command, TOOL_OK);
 }
 
@@ -336,7 +208,7 @@ static enum tool_exit copy(struct job *job) {
   progress_start();
   enum tool_exit status = open_source(job);
   if (status == TOOL_OK) status = open_target(job);
-  if (status == TOOL_OK) status = open_engine(job);
+  if (status == TOOL_OK) status = open_session(job);
   if (status == TOOL_OK) status = open_ends(job);
   if (status == TOOL_OK) status = prepare_target(job);
   if (status == TOOL_OK) status = move_data(job);
@@ -347,26 +219,26 @@ static enum tool_exit copy(struct job *job) {
 }
 
 static void give_back(struct job *job) {
-  struct copy_pipeline *p = &job->pipeline;
-  rf_file_close(p->target.direct);
-  rf_file_close(p->target.file);
-  rf_file_close(p->source.direct);
-  rf_file_close(p->source.file);
-  rf_engine_close(job->engine);
+  transfer_session_stop(&job->session);
+  rf_file_close(job->pipeline.target.file);
+  rf_file_close(job->pipeline.source.file);
+  transfer_session_close(&job->session);
   checksum_close(&job->checksum);
-  rf_new_file_close(&job->target);
-  if (job->source_fd >= 0) close(job->source_fd);
+  target_file_close(&job->target);
+  source_file_close(&job->source);
 }
 
 enum tool_exit copy_command(int argc, char **argv) {
   struct options options = {0};
+  transfer_choice_init(&options.choice);
   enum tool_exit status = parse(argc, argv, &options);
   if (status != TOOL_OK) return status;
   if (options.help) {
     fputs(usage, stdout);
     return tool_finish_output(command, TOOL_OK);
   }
-  struct job job = {.options = &options, .source_fd = -1, .target = {.fd = -1, .directory_fd = -1}};
+  struct job job = {.options = &options, .source = {.fd = -1}};
+  target_file_init(&job.target, options.target);
   status = copy(&job);
   progress_erase();
   if (status == TOOL_OK) status = report(&job);

@@ -51,10 +51,14 @@ json_t *json_limit(int64_t value) {
   return value < 0 ? json_null() : json_integer(value);
 }
 
-enum tool_exit json_print(const char *command, json_t *root, enum tool_exit status) {
+enum tool_exit json_print_to(const char *command, FILE *to, json_t *root, enum tool_exit status) {
   if (root == NULL) return tool_fail(command, TOOL_FAILED, "no memory for the report");
-  json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+  json_dumpf(root, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
   json_decref(root);
-  putchar('\n');
+  fputc('\n', to);
   return tool_finish_output(command, status);
+}
+
+enum tool_exit json_print(const char *command, json_t *root, enum tool_exit status) {
+  return json_print_to(command, stdout, root, status);
 }

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tool.h"
 
@@ -18,8 +19,9 @@ json_t *json_text_or_null(const char *text);
 /* A number, or null where a limit could not be read (-1). */
 json_t *json_limit(int64_t value);
 
-/* Prints root to stdout and gives up the reference.  root may be NULL (no memory).  Returns
- * status, or TOOL_FAILED with a line on stderr. */
+/* Prints root to a stream, or stdout, and gives up the reference.  root may be NULL (no memory).
+ * Returns status, or TOOL_FAILED with a line on stderr. */
+enum tool_exit json_print_to(const char *command, FILE *to, json_t *root, enum tool_exit status);
 enum tool_exit json_print(const char *command, json_t *root, enum tool_exit status);
 
 #endif

@@ -19,6 +19,9 @@ static const char usage[] =
     "  probe [DIR]     say which backends (io_uring, libaio, threads) work here, and why not\n"
     "  bench           run all that work over one file: speed, latency, CPU; every byte checked\n"
     "  copy SRC DST    copy a file, with a checksum, all or nothing\n"
+    "  read FILE       read a file or a part of it: measure that, or pass the data on\n"
+    "  write FILE      write what comes in to a file, in place or all or nothing\n"
+    "  verify FILE     is it equal to a checksum, or to another file?\n"
     "  help [COMMAND]  this text, or that of ringfall COMMAND --help\n"
     "\n"
     "Options:\n"
@@ -36,15 +39,15 @@ static const char usage[] =
     "  2  the command line or RINGFALL_BACKEND makes no sense\n"
     "  3  the demanded backend does not work here\n"
     "  4  data came back other than it was written\n"
+    "  (verify: 0 equal, 1 not equal, 2 that could not be found out, as cmp)\n"
     "  A signal that stops a command ends it as that signal does (128 + its number to a shell).\n";
 
 static const struct {
   const char *name;
   enum tool_exit (*run)(int argc, char **argv);
 } commands[] = {
-    {"probe", probe_command},
-    {"bench", bench_command},
-    {"copy", copy_command},
+    {"probe", probe_command}, {"bench", bench_command}, {"copy", copy_command},
+    {"read", read_command},   {"write", write_command}, {"verify", verify_command},
 };
 
 static enum tool_exit run_command(int argc, char **argv) {

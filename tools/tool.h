@@ -50,5 +50,8 @@ const char *bytes_name(uint64_t bytes, struct bytes_text *buffer);
 enum tool_exit probe_command(int argc, char **argv);
 enum tool_exit bench_command(int argc, char **argv);
 enum tool_exit copy_command(int argc, char **argv);
+enum tool_exit read_command(int argc, char **argv);
+enum tool_exit write_command(int argc, char **argv);
+enum tool_exit verify_command(int argc, char **argv);
 
 #endif

@@ -2,6 +2,7 @@
 /* Which fault happens to which request: see decide.h. */
 #include "engine/fault_injection/decide.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,11 +79,17 @@ bool rf_fault_concerns(const struct rf_fault *fault, enum rf_backend_id backend)
   return fault->backends == 0 || fault->backends & 1u << backend;
 }
 
+static bool is_direct(const struct rf_request *request) {
+  int flags = fcntl(request->fd, F_GETFL);
+  return flags >= 0 && flags & O_DIRECT;
+}
+
 static bool fits(const struct rf_fault *fault, enum rf_backend_id backend,
                  const struct rf_request *request) {
   if (!rf_fault_concerns(fault, backend)) return false;
   if (fault->ops != 0 && !(fault->ops & 1u << request->kind)) return false;
   if (fault->flags != 0 && !(rf_fault_request_flags(fault) & request->flags)) return false;
+  if (fault->direct && !is_direct(request)) return false;
   return request->offset >= fault->from && (fault->to == 0 || request->offset < fault->to);
 }
 

@@ -211,6 +211,7 @@ static bool take_names(struct reader *reader, struct rf_fault *fault) {
   for (size_t i = 0; i < FLAGS; i++)
     if (is(name, flags[i].name)) fault->flags |= flags[i].flag;
   if (is(name, "each")) fault->each = true;
+  if (is(name, "direct")) fault->direct = true;
   if (is(name, "from")) return take_char(reader, '=') && take_number(reader, &fault->from);
   if (is(name, "to")) return take_char(reader, '=') && take_number(reader, &fault->to);
   return name.at != name.end;
@@ -335,6 +336,7 @@ static void put_names(struct writer *writer, const struct rf_fault *fault) {
     if (fault->flags & flags[i].flag) put_condition(writer, flags[i].name);
   for (unsigned id = 0; id < RF_BACKENDS; id++)
     if (fault->backends & 1u << id) put_condition(writer, rf_backend_name((enum rf_backend_id)id));
+  if (fault->direct) put_condition(writer, "direct");
   if (fault->each) put_condition(writer, "each");
 }
 

@@ -22,11 +22,16 @@ struct rf_arena;
 
 enum rf_arena_flags {
   RF_ARENA_HUGE = 1u << 0, /* ask for huge pages; ordinary ones where there are none */
+  /* mlock(2) it: all of it is in memory when it is opened, and stays there.  If that is refused
+   * (RLIMIT_MEMLOCK, which counts it: -ENOMEM, -EPERM, -EAGAIN) opening fails with it.  Without,
+   * nothing is locked. */
+  RF_ARENA_LOCKED = 1u << 1,
 };
 
 /*
  * Makes an arena of at least `size` bytes (rounded up to whole pages, or whole huge pages).
- * -EINVAL: size 0, or a flag not known.  -ENOMEM.
+ * -EINVAL: size 0, or a flag not known.  -ENOMEM.  With LOCKED: as of mlock(2).  -EBADF: after
+ * fork.
  */
 int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **arena);
 

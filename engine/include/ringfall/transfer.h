@@ -18,13 +18,14 @@
  * How data goes: where the file system accepts direct I/O, whole blocks go directly between the
  * device and the caller's memory.  What is not aligned for that goes through the pool's bounce
  * buffers (memory, and the ends of a read) or the page cache (the ends of a write).  Alignment is
- * the file's own (rf_file_info), whatever it is.  Where direct I/O is refused everything goes
- * through the page cache, and the result says so.  The bytes are exact in any case: those asked
- * for, and no others.
+ * the file's own (rf_file_info), whatever it is.  Where direct I/O is refused, be it when the file
+ * is opened or when it is used (EINVAL), the rest goes through the page cache, and the result says
+ * so.  The bytes are exact in any case: those asked for, and no others.
  *
  * Threads: all functions here may be called by any thread at any time, also while others wait, but
- * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Nothing
- * here may be called by a progress function except rf_transfer_cancel.
+ * for rf_pool_close and rf_transfer_release, after which nobody may use what they end.  Calls on a
+ * token need neither the pool nor the engine: another thread may close these meanwhile.
+ * Nothing here may be called by a progress function except rf_transfer_cancel.
  *
  * Concurrency: transfers that do not overlap may run at the same time on one file, whatever their
  * alignment, also in several pools.  If two overlap and one of them writes, then which bytes are
@@ -262,7 +263,7 @@ int rf_transfer_test(const struct rf_transfer *token, struct rf_transfer_result 
 /*
  * Waits until one of count tokens is complete, and returns the index of the first that is; tokens
  * that are NULL are passed over.  -ETIMEDOUT; -EINVAL: count is above INT_MAX, or all are NULL.
- * -EBADF after fork.  All must be of one pool, which must be open unless one of them is complete.
+ * -EBADF after fork.  All must be of one pool.
  */
 int rf_transfer_wait_any(struct rf_transfer *const *tokens, size_t count, int64_t timeout_ns);
 

@@ -51,6 +51,8 @@
  *
  *     dsync, nowait, hipri  requests with one of these flags
  *
+ *     direct          requests on descriptors with O_DIRECT
+ *
  *     io_uring, libaio, threads  on these backends only
  *
  *     from=N, to=N    requests at offsets from N on, and below N
@@ -99,6 +101,7 @@ const char *rf_fault_name(enum rf_fault_kind kind); /* "short", ...; "unknown". 
 struct rf_fault {
   uint8_t kind;      /* enum rf_fault_kind */
   bool each;         /* first and times count for each offset and kind of request */
+  bool direct;       /* only on descriptors with O_DIRECT */
   uint16_t flags;    /* enum rf_op_flags: DSYNC, NOWAIT, HIPRI; 0 = with any or none */
   uint32_t ops;      /* bits 1 << enum rf_op_kind; 0 = all */
   uint32_t backends; /* bits 1 << enum rf_backend_id; 0 = all */
