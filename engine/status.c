@@ -93,9 +93,11 @@ static const struct meaning of_file[] = {
 };
 
 static const struct meaning of_arena[] = {
+    {EAGAIN, "some of the memory could not be locked", "try again, or open it without LOCKED"},
     AFTER_FORK,
     {EINVAL, "the size is 0, or a flag is not known", ""},
-    NO_MEMORY,
+    {ENOMEM, "no memory, or more than may be locked", "with LOCKED: ulimit -l unlimited"},
+    {EPERM, "memory may not be locked", "ulimit -l unlimited, or open it without LOCKED"},
 };
 
 static const struct meaning of_queue[] = {

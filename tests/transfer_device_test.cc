@@ -29,7 +29,7 @@ TEST_P(TransferDevices, AcrossTheEndOfADeviceAreShortReadsAndFullWrites) {
     read = Read(pool, ByPath(device.path(), at, 4096, kSize + 4096));
     EXPECT_EQ(0, read.status);
     EXPECT_EQ(0u, read.bytes);
-    for (size_t i = 0; i < 200000; i++) at[i] = PatternAt(kSize - kTail + i, 7);
+    for (size_t i = 0; i < 200000; i++) at[i] = test_files::PatternAt(kSize - kTail + i, 7);
     rf_transfer_result wrote = Write(pool, ByPath(device.path(), at, 200000, kSize - kTail));
     EXPECT_EQ(-ENOSPC, wrote.status);
     EXPECT_LE(wrote.bytes, kTail);
@@ -40,7 +40,7 @@ TEST_P(TransferDevices, AcrossTheEndOfADeviceAreShortReadsAndFullWrites) {
     ASSERT_EQ(kSize, read.bytes);
     EXPECT_EQ("", DiffersFromPattern(room.data(), kSize - kTail, 0)) << "not asked for";
     EXPECT_EQ("", DiffersFromPattern(room.data() + kSize - kTail, kTail, kSize - kTail, 7));
-    for (size_t i = 0; i < kTail; i++) at[i] = PatternAt(kSize - kTail + i);
+    for (size_t i = 0; i < kTail; i++) at[i] = test_files::PatternAt(kSize - kTail + i);
     EXPECT_EQ(0, Write(pool, ByPath(device.path(), at, kTail, kSize - kTail)).status);
   }
 }

@@ -68,9 +68,11 @@
  *   and what the system calls below answer.
  *
  * From an arena (rf_arena_open()):
+ *   -EAGAIN      (LOCKED) some of it could not be locked
  *   -EBADF       after fork
  *   -EINVAL      size 0, or a flag that is not known
- *   -ENOMEM      no memory
+ *   -ENOMEM      no memory, or (LOCKED) more than RLIMIT_MEMLOCK
+ *   -EPERM       (LOCKED) memory may not be locked
  *
  * From a queue (rf_queue_..., rf_submit(), rf_wait() and the like):
  *   -EAGAIN      it is full: reap completions first
