@@ -18,6 +18,7 @@ static const char usage[] =
     "Commands:\n"
     "  probe [DIR]     say which backends (io_uring, libaio, threads) work here, and why not\n"
     "  bench           run all that work over one file: speed, latency, CPU; every byte checked\n"
+    "  tune [DIR]      find the backend and the options that are fastest in DIR\n"
     "  copy SRC DST    copy a file, with a checksum, all or nothing\n"
     "  help [COMMAND]  this text, or that of ringfall COMMAND --help\n"
     "\n"
@@ -45,6 +46,7 @@ static const struct {
     {"probe", probe_command},
     {"bench", bench_command},
     {"copy", copy_command},
+    {"tune", tune_command},
 };
 
 static enum tool_exit run_command(int argc, char **argv) {

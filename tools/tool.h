@@ -43,5 +43,6 @@ const char *bytes_name(uint64_t bytes, struct bytes_text *buffer);
 enum tool_exit probe_command(int argc, char **argv);
 enum tool_exit bench_command(int argc, char **argv);
 enum tool_exit copy_command(int argc, char **argv);
+enum tool_exit tune_command(int argc, char **argv);
 
 #endif
