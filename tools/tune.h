@@ -57,25 +57,35 @@ struct tune_figures {
   double p99_us;
 };
 
-#define TUNE_TRIALS     64u
+#define TUNE_TRIALS     256u
 #define TUNE_CANDIDATES 1024u
 
 struct tune_candidate {
   struct tune_point point;
   unsigned trials; /* that are kept in `trial`: the first TUNE_TRIALS */
   struct tune_figures trial[TUNE_TRIALS];
-  bool failed; /* no pool could be opened with it */
+  unsigned curves, late; /* of them: the first for the curves, the first of the last part */
+  bool failed;           /* no pool could be opened with it */
 };
 
+/* Disks become slower and faster by the minute, so only what was tried in the same part of the
+ * search can be compared. */
+enum tune_part {
+  TUNE_ALL,
+  TUNE_CURVES, /* while the curves were drawn */
+  TUNE_LATE,   /* in the qualification and the final */
+};
 struct tune_summary {
   struct tune_figures median;
   double least, most; /* MiB/s */
+  unsigned trials;
 };
-struct tune_summary tune_summarize(const struct tune_candidate *candidate);
-double tune_median(const struct tune_candidate *candidate); /* MiB/s; -1 without a trial */
+/* Of that part; of all where it has no trial in it. */
+struct tune_summary tune_summarize(const struct tune_candidate *candidate, enum tune_part part);
+double tune_median(const struct tune_candidate *candidate, enum tune_part part); /* MiB/s; or -1 */
 
-/* The alternating rounds at the end.  The first two are the best of the search, the third the
- * defaults, if those are none of them. */
+/* The alternating rounds at the end.  The first two are the best of the qualification, the third
+ * the defaults, if those are none of them. */
 #define TUNE_FINALISTS 3u
 #define TUNE_ROUNDS    15u
 struct tune_final {
@@ -84,7 +94,7 @@ struct tune_final {
   unsigned rounds; /* in which each had its turn */
   double mib_per_second[TUNE_FINALISTS][TUNE_ROUNDS];
   unsigned winner; /* of the finalists */
-  bool tie;        /* it was taken for what it has in flight, not because it was faster */
+  bool tie;        /* it was taken for its CPU time, not because it was faster */
 };
 
 /* All about one direction. */
@@ -92,10 +102,11 @@ struct tune_direction {
   enum tune_side side;
   struct tune_candidate *candidates;
   unsigned count;
-  unsigned trials;          /* all of them */
-  unsigned defaults;        /* index of the library's defaults on its own choice of a backend */
-  unsigned screened;        /* settings that the search began with */
-  struct tune_point leader; /* around which the curves were drawn */
+  unsigned trials;            /* all of them */
+  unsigned defaults;          /* index of the library's defaults on its own choice of a backend */
+  unsigned screened;          /* settings that the search began with */
+  struct tune_point leader;   /* around which the curves were drawn, but for */
+  struct tune_point by_block; /* that over the block size, which is less deep */
   struct tune_final final;
   uint64_t verified_bytes;
   bool direct; /* past the page cache */
@@ -111,7 +122,8 @@ unsigned tune_won(const struct tune_final *final, unsigned against, double *rati
 /* The candidate with this point, or NULL. */
 const struct tune_candidate *tune_find(const struct tune_direction *direction,
                                        const struct tune_point *point);
-/* The best candidate of a backend, or NULL; among those with several trials, if there are any. */
+/* The best candidate of a backend, or NULL: among those that qualified for the final, else among
+ * those with several trials, else among all. */
 const struct tune_candidate *tune_best_of(const struct tune_direction *direction,
                                           enum rf_backend_id backend);
 

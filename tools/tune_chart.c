@@ -124,8 +124,9 @@ static void print_legend(FILE *out, const struct chart *chart) {
   double x = LEFT;
   for (unsigned s = 0; s < chart->series_count; s++) {
     const struct chart_series *series = &chart->series[s];
-    fprintf(out, "<line class=\"line c%u%s\" x1=\"%.1f\" y1=\"50\" x2=\"%.1f\" y2=\"50\"/>",
-            series->color, series->dashed ? " dashed" : "", x, x + 24);
+    if (series->dashed) continue; /* goes with the one of its colour */
+    fprintf(out, "<line class=\"line c%u\" x1=\"%.1f\" y1=\"50\" x2=\"%.1f\" y2=\"50\"/>",
+            series->color, x, x + 24);
     print_marker(out, series->color, x + 12, 50);
     end_marker(out, series->color);
     fprintf(out, "<text class=\"key\" x=\"%.1f\" y=\"54\">%s</text>\n", x + 30, series->name);

@@ -19,7 +19,7 @@ struct chart_point {
 struct chart_series {
   char name[2 * CHART_LABEL];
   unsigned color; /* 0 to 3: class cN of the page; also the shape of its markers */
-  bool dashed;
+  bool dashed;    /* and not in the legend: the title says what it is */
   struct chart_point points[CHART_POINTS];
 };
 

@@ -38,7 +38,8 @@ static double worst_share(const struct tune *tune, const struct tune_point *poin
     if (direction->count == 0) continue;
     const struct tune_candidate *found = tune_find(direction, point);
     if (found == NULL || found->trials < least) return -1;
-    const double share = tune_median(found) / tune_median(tune_best_of(direction, point->backend));
+    const double share = tune_median(found, TUNE_ALL) /
+                         tune_median(tune_best_of(direction, point->backend), TUNE_ALL);
     if (share < worst) worst = share;
   }
   return worst;
@@ -50,7 +51,7 @@ static void choose_for_deepspeed(const struct tune *tune, struct tune_answers *a
   answers->deepspeed_measured = tune->engines[RF_BACKEND_LIBAIO] != NULL;
   answers->deepspeed = any->candidates[any->defaults].point;
   double best = -1;
-  for (unsigned least = 2; least > 0 && best < 0; least--)
+  for (unsigned least = 4; least > 0 && best < 0; least--)
     for (unsigned i = 0; i < any->count; i++) {
       const struct tune_point *point = &any->candidates[i].point;
       if (answers->deepspeed_measured && point->backend != RF_BACKEND_LIBAIO) continue;
@@ -105,12 +106,12 @@ char *tune_deepspeed_text(const struct tune_answers *answers) {
 
 static void print_row(const char *role, const struct tune_candidate *candidate) {
   const struct tune_point *point = &candidate->point;
-  const struct tune_summary summary = tune_summarize(candidate);
+  const struct tune_summary summary = tune_summarize(candidate, TUNE_LATE);
   struct bytes_text block;
   printf("  %-12s %-8s %8s %6u %8u %7s %8s %9.0f %9.0f %9.0f %7u %10.3f %9.0f\n", role,
          rf_backend_name(point->backend), bytes_name(point->block, &block), point->depth,
          point->workers, point->single_submit ? "single" : "batch", point->overlap ? "yes" : "no",
-         summary.median.mib_per_second, summary.least, summary.most, candidate->trials,
+         summary.median.mib_per_second, summary.least, summary.most, summary.trials,
          summary.median.cpu_per_gib, summary.median.p99_us);
 }
 
@@ -160,7 +161,7 @@ static void print_final(const struct tune_direction *direction) {
   if (final->rounds == 0)
     puts("  No time was left to compare the best in alternation: --time T gives more.");
   if (final->tie)
-    puts("  No reliable difference to the fastest was seen; the chosen one has less in flight.");
+    puts("  No reliable difference to the fastest was seen; the chosen one takes less CPU time.");
 }
 
 void tune_print_table(const struct tune *tune, const struct tune_answers *answers) {
@@ -195,13 +196,13 @@ static json_t *point_json(const struct tune_point *point) {
                    "overlap_events", point->overlap);
 }
 
-static json_t *candidate_json(const struct tune_candidate *candidate) {
+static json_t *candidate_json(const struct tune_candidate *candidate, enum tune_part part) {
   json_t *json = point_json(&candidate->point);
   json_t *trials = json_array();
   for (unsigned i = 0; i < candidate->trials; i++)
     json_array_append_new(trials, json_real(candidate->trial[i].mib_per_second));
   if (candidate->trials > 0) {
-    const struct tune_summary summary = tune_summarize(candidate);
+    const struct tune_summary summary = tune_summarize(candidate, part);
     json_object_set_new(json, "mib_per_second", json_real(summary.median.mib_per_second));
     json_object_set_new(json, "least", json_real(summary.least));
     json_object_set_new(json, "most", json_real(summary.most));
@@ -233,13 +234,13 @@ static json_t *direction_json(const struct tune_direction *direction) {
   json_t *all = json_array();
   for (unsigned i = 0; i < direction->count; i++)
     if (direction->candidates[i].trials > 0 || direction->candidates[i].failed)
-      json_array_append_new(all, candidate_json(&direction->candidates[i]));
+      json_array_append_new(all, candidate_json(&direction->candidates[i], TUNE_ALL));
   return json_pack(
       "{s:s, s:b, s:I, s:I, s:o, s:o, s:b, s:o, s:o}", "direction", tune_side_name(direction->side),
       "direct", direction->direct, "trials", (json_int_t)direction->trials, "verified_bytes",
-      (json_int_t)direction->verified_bytes, "chosen", candidate_json(tune_winner(direction)),
-      "final", final_json(direction), "tie", direction->final.tie, "curves_around",
-      point_json(&direction->leader), "candidates", all);
+      (json_int_t)direction->verified_bytes, "chosen",
+      candidate_json(tune_winner(direction), TUNE_LATE), "final", final_json(direction), "tie",
+      direction->final.tie, "curves_around", point_json(&direction->leader), "candidates", all);
 }
 
 static json_t *config_json(const struct tune_answers *answers) {

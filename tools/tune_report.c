@@ -85,6 +85,10 @@ static double pick_p50(const struct tune_summary *summary) {
   return summary->median.p50_us;
 }
 
+static double pick_cpu(const struct tune_summary *summary) {
+  return summary->median.cpu_per_gib;
+}
+
 static double pick_p99(const struct tune_summary *summary) {
   return summary->median.p99_us;
 }
@@ -98,7 +102,7 @@ static unsigned columns_of(enum chart_axis axis) {
 
 static struct tune_point point_at(const struct tune_direction *direction,
                                   enum rf_backend_id backend, enum chart_axis axis, unsigned i) {
-  struct tune_point point = direction->leader;
+  struct tune_point point = axis == BY_DEPTH ? direction->leader : direction->by_block;
   point.backend = backend;
   if (axis == BY_DEPTH)
     point.depth = tune_values()->depths[i];
@@ -122,7 +126,7 @@ static void label_columns(struct chart *chart, enum chart_axis axis) {
 /* pick NULL: throughput, with its spread. */
 static struct chart_point chart_point(const struct tune_candidate *candidate, pick_function *pick) {
   if (candidate == NULL) return (struct chart_point){0};
-  const struct tune_summary summary = tune_summarize(candidate);
+  const struct tune_summary summary = tune_summarize(candidate, TUNE_CURVES);
   if (pick == NULL)
     return (struct chart_point){true, summary.median.mib_per_second, summary.least, summary.most};
   const double value = pick(&summary);
@@ -164,8 +168,8 @@ static void print_throughput(FILE *out, const struct tune_direction *direction,
     snprintf(title, sizeof(title), "Throughput by queue depth: %s blocks, %u worker%s",
              bytes_name(leader->block, &block), leader->workers, many);
   else
-    snprintf(title, sizeof(title), "Throughput by block size: depth %u, %u worker%s", leader->depth,
-             leader->workers, many);
+    snprintf(title, sizeof(title), "Throughput by block size: depth %u, %u worker%s",
+             direction->by_block.depth, leader->workers, many);
   chart.title = title;
   chart.x_title = axis == BY_DEPTH ? "queue depth of a worker, blocks" : "block size";
   label_columns(&chart, axis);
@@ -175,15 +179,24 @@ static void print_throughput(FILE *out, const struct tune_direction *direction,
 }
 
 static void print_latency(FILE *out, const struct tune_direction *direction, enum chart_axis axis) {
-  struct chart chart = {.y_title = "µs, logarithmic", .logarithmic = true};
-  chart.title =
-      axis == BY_DEPTH ? "Latency of a block by queue depth" : "Latency of a block by block size";
+  struct chart chart = {.y_title = "µs a block, logarithmic", .logarithmic = true};
+  chart.title = axis == BY_DEPTH ? "Latency by queue depth: p50, and p99 dashed"
+                                 : "Latency by block size: p50, and p99 dashed";
   chart.x_title = axis == BY_DEPTH ? "queue depth of a worker, blocks" : "block size";
   label_columns(&chart, axis);
   for (int b = 0; b < RF_BACKENDS; b++) {
-    add_backend(&chart, direction, (enum rf_backend_id)b, axis, " p50", pick_p50);
+    add_backend(&chart, direction, (enum rf_backend_id)b, axis, "", pick_p50);
     add_backend(&chart, direction, (enum rf_backend_id)b, axis, " p99", pick_p99);
   }
+  print_figure(out, &chart);
+}
+
+static void print_cpu(FILE *out, const struct tune_direction *direction) {
+  struct chart chart = {
+      .title = "CPU time by block size", .x_title = "block size", .y_title = "CPU seconds a GiB"};
+  label_columns(&chart, BY_BLOCK);
+  for (int b = 0; b < RF_BACKENDS; b++)
+    add_backend(&chart, direction, (enum rf_backend_id)b, BY_BLOCK, "", pick_cpu);
   print_figure(out, &chart);
 }
 
@@ -211,9 +224,10 @@ static void print_rounds(FILE *out, const struct tune_direction *direction) {
 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
-static void print_row(FILE *out, const char *role, const struct tune_candidate *candidate) {
+static void print_row(FILE *out, const char *role, const struct tune_candidate *candidate,
+                      enum tune_part part) {
   const struct tune_point *point = &candidate->point;
-  const struct tune_summary summary = tune_summarize(candidate);
+  const struct tune_summary summary = tune_summarize(candidate, part);
   struct bytes_text block;
   fprintf(out,
           "<tr%s><td>%s</td><td>%s</td><td>%s</td><td>%u</td><td>%u</td><td>%s</td><td>%s</td>",
@@ -223,7 +237,7 @@ static void print_row(FILE *out, const char *role, const struct tune_candidate *
   fprintf(out,
           "<td>%.0f</td><td>%.0f to %.0f</td><td>%u</td><td>%.3f</td><td>%.0f</td><td>%.0f</td>"
           "</tr>\n",
-          summary.median.mib_per_second, summary.least, summary.most, candidate->trials,
+          summary.median.mib_per_second, summary.least, summary.most, summary.trials,
           summary.median.cpu_per_gib, summary.median.p50_us, summary.median.p99_us);
 }
 
@@ -242,21 +256,22 @@ static void end_table(FILE *out) {
 static void print_best(FILE *out, const struct tune_direction *direction) {
   const struct tune_final *final = &direction->final;
   begin_table(out);
-  print_row(out, "chosen", tune_winner(direction));
+  print_row(out, "chosen", tune_winner(direction), TUNE_LATE);
   for (unsigned i = 0; i < final->finalists; i++)
-    if (i != final->winner) print_row(out, tune_role(direction, i), tune_finalist(direction, i));
+    if (i != final->winner)
+      print_row(out, tune_role(direction, i), tune_finalist(direction, i), TUNE_LATE);
   for (int b = 0; b < RF_BACKENDS; b++) {
     const struct tune_candidate *best = tune_best_of(direction, (enum rf_backend_id)b);
     char role[32];
     snprintf(role, sizeof(role), "best of %s", rf_backend_name((enum rf_backend_id)b));
-    if (best != NULL && !tune_is_finalist(direction, best)) print_row(out, role, best);
+    if (best != NULL && !tune_is_finalist(direction, best)) print_row(out, role, best, TUNE_LATE);
   }
   end_table(out);
 }
 
 static int by_median(const void *one, const void *other) {
-  const double a = tune_median(*(const struct tune_candidate *const *)one);
-  const double b = tune_median(*(const struct tune_candidate *const *)other);
+  const double a = tune_median(*(const struct tune_candidate *const *)one, TUNE_ALL);
+  const double b = tune_median(*(const struct tune_candidate *const *)other, TUNE_ALL);
   return (a < b) - (a > b);
 }
 
@@ -268,7 +283,7 @@ static void print_all(FILE *out, const struct tune_direction *direction) {
   if (count > 0) qsort(all, count, sizeof(*all), by_median);
   fprintf(out, "<details><summary>All %u settings that were tried</summary>\n", count);
   begin_table(out);
-  for (unsigned i = 0; i < count; i++) print_row(out, "", all[i]);
+  for (unsigned i = 0; i < count; i++) print_row(out, "", all[i], TUNE_ALL);
   end_table(out);
   fputs("</details>\n", out);
   free(all);
@@ -300,8 +315,8 @@ static void print_cards(FILE *out, const struct tune_direction *direction) {
   char what[96];
   struct bytes_text block;
   fputs("<div class=\"cards\">\n", out);
-  snprintf(value, sizeof(value), "%.0f MiB/s", tune_median(winner));
-  print_card(out, value, "median of all its trials");
+  snprintf(value, sizeof(value), "%.0f MiB/s", tune_median(winner, TUNE_LATE));
+  print_card(out, value, "median at the end of the search");
   snprintf(what, sizeof(what), "%s blocks, depth %u, %u worker%s%s%s",
            bytes_name(point->block, &block), point->depth, point->workers,
            point->workers == 1 ? "" : "s", point->single_submit ? ", single submit" : "",
@@ -319,7 +334,7 @@ static void print_direction(FILE *out, const struct tune_direction *direction) {
       direction->trials, bytes_name(direction->verified_bytes, &verified),
       direction->direct ? "" : " Direct I/O is refused here: these are figures of the page cache.",
       direction->final.tie
-          ? " No reliable difference to the fastest was seen; the chosen one has less in flight."
+          ? " No reliable difference to the fastest was seen; the chosen one takes less CPU time."
           : "");
   print_cards(out, direction);
   fputs("<div class=\"charts\">\n", out);
@@ -327,6 +342,7 @@ static void print_direction(FILE *out, const struct tune_direction *direction) {
   print_throughput(out, direction, BY_BLOCK);
   print_latency(out, direction, BY_DEPTH);
   print_latency(out, direction, BY_BLOCK);
+  print_cpu(out, direction);
   print_rounds(out, direction);
   fputs("</div>\n", out);
   print_best(out, direction);
@@ -357,7 +373,7 @@ static const char how[] =
     "than a trial moves. Latency is from the submission of a block to its completion, so it rises "
     "with the depth once the device is busy. The winner was chosen in alternating rounds whose "
     "figures took no part in the search; where no difference shows in three of four rounds, the "
-    "setting with less in flight is taken.</p>\n</section>\n";
+    "setting that takes less CPU time is taken.</p>\n</section>\n";
 
 void tune_print_page(FILE *out, const struct tune *tune, const struct tune_answers *answers) {
   struct bytes_text size;

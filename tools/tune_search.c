@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The search of one direction, in four parts, each with a share of the time:
+ * The search of one direction, in parts that each have a share of the time:
  *
- *   screening  settings drawn at random from the whole grid, alike many of each backend
- *   halving    the better half goes on with twice as many trials, until few are left
- *   curves     around the best: depth and block size on each backend, then its other options
- *   final      the best two and the defaults in alternating rounds, which decide
+ *   screening      settings drawn at random from the whole grid, alike many of each backend
+ *   halving        the better half goes on with twice as many trials, until few are left
+ *   curves         around the best: depth and block size on each backend, then its other options
+ *   qualification  the best of all this, and the best of each backend, in some rounds
+ *   final          the best two of these and the defaults in alternating rounds, which decide
  *
  * Trials of a round are in random order, so that a disk that becomes slower or faster meanwhile
  * favours nobody, and medians are compared.  The best of many noisy figures is partly luck: hence
- * the final, whose figures nobody was chosen by.
+ * the last two parts, each of which looks only at figures of its own.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -22,10 +23,15 @@
 
 #define SCREEN_MOST   256u
 #define SCREEN_LEAST  4u
-#define HALVING_SHARE 0.45 /* of the time: the screening with it */
-#define CURVES_SHARE  0.78 /* all up to the end of the curves */
+#define HALVING_SHARE 0.40 /* of the time; up to the end of this part, as the others */
+#define CURVES_SHARE  0.66
+#define QUALIFY_SHARE 0.80
 #define FINAL_SHARE   0.97
 #define CURVE_PASSES  3u
+#define BLOCK_DEPTH   8u /* of the curve over the block size: so that large ones can be tried */
+#define QUALIFY_BEST  5u /* of all, and the best of each backend with them */
+#define QUALIFY_MOST  6u /* rounds */
+#define NEAR          0.98
 #define SLICES        400.0 /* a trial takes about the time / SLICES */
 #define SLICE_LEAST   10e6
 #define SLICE_MOST    500e6
@@ -71,13 +77,21 @@ static unsigned candidate_of(struct tune_direction *direction, const struct tune
   return direction->count++;
 }
 
-/* Puts it on the list, once. */
-static void enlist(struct search *search, const struct tune_point *point) {
-  if (!can_be_tried(search->tune, point)) return;
-  const unsigned index = candidate_of(search->direction, point);
+static bool is_listed(const struct search *search, unsigned index) {
   for (unsigned i = 0; i < search->listed; i++)
-    if (search->list[i] == index) return;
-  if (index < TUNE_CANDIDATES) search->list[search->listed++] = index;
+    if (search->list[i] == index) return true;
+  return false;
+}
+
+/* Puts it on the list, once. */
+static void enlist_index(struct search *search, unsigned index) {
+  if (index < search->direction->count && !is_listed(search, index))
+    search->list[search->listed++] = index;
+}
+
+static void enlist(struct search *search, const struct tune_point *point) {
+  if (can_be_tried(search->tune, point))
+    enlist_index(search, candidate_of(search->direction, point));
 }
 
 static void shuffle(struct search *search) {
@@ -158,7 +172,8 @@ static struct tune_point defaults_on(enum rf_backend_id backend) {
                              .overlap = usual.overlap_events};
 }
 
-/* What was good in the other direction: the winner, and the best for DeepSpeed. */
+/* What was good in the other direction, of which DeepSpeed needs one that is good in both: the
+ * winner, and the best on libaio. */
 static void enlist_from(struct search *search, const struct tune_direction *other) {
   if (other == NULL) return;
   const struct tune_candidate *best = tune_best_of(other, RF_BACKEND_LIBAIO);
@@ -181,15 +196,21 @@ static void draw(struct search *search, unsigned size) {
 
 /* The better ones first; qsort() has no context. */
 static const struct tune_direction *sorted;
+static enum tune_part sorted_part;
 static int compare(const void *one, const void *other) {
-  const double a = tune_median(&sorted->candidates[*(const unsigned *)one]);
-  const double b = tune_median(&sorted->candidates[*(const unsigned *)other]);
+  const double a = tune_median(&sorted->candidates[*(const unsigned *)one], sorted_part);
+  const double b = tune_median(&sorted->candidates[*(const unsigned *)other], sorted_part);
   return (a < b) - (a > b);
 }
 
-static void keep_better_half(struct search *search) {
+static void sort_list(struct search *search, enum tune_part part) {
   sorted = search->direction;
+  sorted_part = part;
   qsort(search->list, search->listed, sizeof(search->list[0]), compare);
+}
+
+static void keep_better_half(struct search *search) {
+  sort_list(search, TUNE_ALL);
   search->listed = (search->listed + 1) / 2;
 }
 
@@ -207,43 +228,67 @@ static enum tool_exit screen_and_halve(struct search *search, const struct tune_
   return status;
 }
 
-/* ---- the order at the end -------------------------------------------------------------------- */
+/* ---- the best -------------------------------------------------------------------------------- */
 
-/* The best that is not `except`: among those with several trials, if there are any. */
-static unsigned best_but(const struct tune_direction *direction, unsigned except) {
+/* The best of a backend (RF_BACKENDS: of all) that is not on the list: among those with several
+ * trials, if there are any.  direction->count: none. */
+static unsigned best_off_list(const struct search *search, enum rf_backend_id backend) {
+  const struct tune_direction *direction = search->direction;
   unsigned best = direction->count;
   for (unsigned least = 2; least > 0 && best == direction->count; least--)
     for (unsigned i = 0; i < direction->count; i++) {
       const struct tune_candidate *one = &direction->candidates[i];
-      if (i == except || one->trials < least) continue;
-      if (best == direction->count || tune_median(one) > tune_median(&direction->candidates[best]))
+      const bool asked = backend == RF_BACKENDS || one->point.backend == backend;
+      if (!asked || one->trials < least || is_listed(search, i)) continue;
+      if (best == direction->count ||
+          tune_median(one, TUNE_ALL) > tune_median(&direction->candidates[best], TUNE_ALL))
         best = i;
     }
   return best;
 }
 
+/* The one with the least in flight among those that are as good as the best, or nearly so.  Empties
+ * the list. */
+static unsigned thriftiest(struct search *search) {
+  const struct tune_direction *direction = search->direction;
+  search->listed = 0;
+  const unsigned best = best_off_list(search, RF_BACKENDS);
+  const struct tune_candidate *of = direction->candidates;
+  const unsigned least = of[best].trials > 1 ? 2 : 1;
+  unsigned found = best;
+  for (unsigned i = 0; i < direction->count; i++)
+    if (of[i].trials >= least &&
+        tune_median(&of[i], TUNE_ALL) >= NEAR * tune_median(&of[best], TUNE_ALL) &&
+        tune_in_flight(&of[i].point) < tune_in_flight(&of[found].point))
+      found = i;
+  return found;
+}
+
 /* ---- curves ---------------------------------------------------------------------------------- */
 
-static void enlist_curves(struct search *search, const struct tune_point *leader) {
+static void enlist_curves(struct search *search, const struct tune_direction *direction) {
   const struct tune_values *values = tune_values();
+  const struct tune_point *leader = &direction->leader;
   search->listed = 0;
   for (int b = 0; b < RF_BACKENDS; b++) {
-    struct tune_point point = *leader;
-    point.backend = (enum rf_backend_id)b;
-    for (unsigned i = 0; i < values->depth_count; i++, point.depth = leader->depth) {
-      point.depth = values->depths[i];
-      enlist(search, &point);
+    struct tune_point by_depth = *leader;
+    struct tune_point by_block = direction->by_block;
+    by_depth.backend = by_block.backend = (enum rf_backend_id)b;
+    for (unsigned i = 0; i < values->depth_count; i++) {
+      by_depth.depth = values->depths[i];
+      enlist(search, &by_depth);
     }
-    for (unsigned i = 0; i < values->block_count; i++, point.block = leader->block) {
-      point.block = values->blocks[i];
-      enlist(search, &point);
+    for (unsigned i = 0; i < values->block_count; i++) {
+      by_block.block = values->blocks[i];
+      enlist(search, &by_block);
     }
   }
   struct tune_point point = *leader;
-  for (unsigned i = 0; i < values->worker_count; i++, point.workers = leader->workers) {
+  for (unsigned i = 0; i < values->worker_count; i++) {
     point.workers = values->workers[i];
     enlist(search, &point);
   }
+  point = *leader;
   point.single_submit = !leader->single_submit;
   enlist(search, &point);
   point = *leader;
@@ -254,8 +299,12 @@ static void enlist_curves(struct search *search, const struct tune_point *leader
 static enum tool_exit draw_curves(struct search *search) {
   struct tune_direction *direction = search->direction;
   const uint64_t until = moment(search, CURVES_SHARE);
-  direction->leader = direction->candidates[best_but(direction, direction->count)].point;
-  enlist_curves(search, &direction->leader);
+  direction->leader = direction->candidates[thriftiest(search)].point;
+  for (unsigned i = 0; i < direction->count; i++)
+    direction->candidates[i].curves = direction->candidates[i].trials;
+  direction->by_block = direction->leader;
+  if (direction->by_block.depth > BLOCK_DEPTH) direction->by_block.depth = BLOCK_DEPTH;
+  enlist_curves(search, direction);
   enum tool_exit status = TOOL_OK;
   for (unsigned i = 0; i < CURVE_PASSES && status == TOOL_OK && time_left(search, until); i++)
     status = try_list(search, until);
@@ -264,14 +313,45 @@ static enum tool_exit draw_curves(struct search *search) {
 
 /* ---- the final ------------------------------------------------------------------------------- */
 
-static void choose_finalists(const struct tune_direction *direction, struct tune_final *final) {
-  const unsigned best = best_but(direction, direction->count);
-  const unsigned next = best_but(direction, best);
+static void enlist_qualified(struct search *search, const struct tune_direction *other) {
+  const unsigned thrifty = thriftiest(search);
+  search->listed = 0;
+  for (unsigned i = 0; i < QUALIFY_BEST; i++)
+    enlist_index(search, best_off_list(search, RF_BACKENDS));
+  for (int b = 0; b < RF_BACKENDS; b++) {
+    const struct tune_candidate *best = tune_best_of(search->direction, (enum rf_backend_id)b);
+    if (best != NULL) enlist_index(search, (unsigned)(best - search->direction->candidates));
+  }
+  enlist_index(search, thrifty);
+  enlist_index(search, search->direction->defaults);
+  enlist_from(search, other);
+}
+
+static enum tool_exit qualify(struct search *search, const struct tune_direction *other) {
+  struct tune_direction *direction = search->direction;
+  const uint64_t until = moment(search, QUALIFY_SHARE);
+  enum tool_exit status = TOOL_OK;
+  enlist_qualified(search, other);
+  for (unsigned i = 0; i < direction->count; i++)
+    direction->candidates[i].late = direction->candidates[i].trials;
+  for (unsigned i = 0; i < QUALIFY_MOST && status == TOOL_OK && time_left(search, until); i++)
+    status = try_list(search, until);
+  return status;
+}
+
+/* The best two of those on the list, by what they showed in the qualification. */
+static void choose_finalists(struct search *search) {
+  struct tune_direction *direction = search->direction;
+  struct tune_final *final = &direction->final;
+  sort_list(search, TUNE_LATE);
   final->finalists = 0;
-  final->candidate[final->finalists++] = best;
-  if (next < direction->count) final->candidate[final->finalists++] = next;
-  if (best != direction->defaults && next != direction->defaults)
-    final->candidate[final->finalists++] = direction->defaults;
+  for (unsigned i = 0; i < search->listed && final->finalists < 2; i++)
+    if (direction->candidates[search->list[i]].trials > 0)
+      final->candidate[final->finalists++] = search->list[i];
+  bool among = false;
+  for (unsigned i = 0; i < final->finalists; i++)
+    among = among || final->candidate[i] == direction->defaults;
+  if (!among) final->candidate[final->finalists++] = direction->defaults;
 }
 
 static double median_of(const double *values, unsigned count) {
@@ -298,22 +378,22 @@ unsigned tune_won(const struct tune_final *final, unsigned against, double *rati
   return won;
 }
 
-/* The fastest; but where another one cannot be told from it, whichever has less in flight: a
- * difference that three of four rounds do not show is not worth memory and CPU time. */
+/* The fastest; but where another one cannot be told from it, whichever takes less CPU time: a
+ * difference that three of four rounds do not show is not worth it. */
 static void decide(const struct tune_direction *direction, struct tune_final *final) {
+  double cpu[TUNE_FINALISTS];
   unsigned best = 0;
-  for (unsigned i = 1; i < final->finalists; i++)
+  for (unsigned i = 0; i < final->finalists; i++) {
+    cpu[i] = tune_summarize(tune_finalist(direction, i), TUNE_LATE).median.cpu_per_gib;
     if (median_of(final->mib_per_second[i], final->rounds) >
         median_of(final->mib_per_second[best], final->rounds))
       best = i;
+  }
   final->winner = best;
   for (unsigned i = 0; i < final->finalists && final->rounds > 0; i++) {
     double ratios[TUNE_ROUNDS];
     const bool beaten = 4 * tune_won(final, i, ratios) >= 3 * final->rounds;
-    const uint64_t now = tune_in_flight(&direction->candidates[final->candidate[best]].point);
-    if (i == final->winner || beaten ||
-        tune_in_flight(&direction->candidates[final->candidate[i]].point) >= now)
-      continue;
+    if (i == final->winner || beaten || cpu[i] >= cpu[best]) continue;
     best = i; /* the comparison goes on with the fastest */
     final->tie = true;
   }
@@ -337,7 +417,7 @@ static enum tool_exit play_final(struct search *search) {
   struct tune_direction *direction = search->direction;
   struct tune_final *final = &direction->final;
   const uint64_t until = moment(search, FINAL_SHARE);
-  choose_finalists(direction, final);
+  choose_finalists(search);
   enum tool_exit status = TOOL_OK;
   while (status == TOOL_OK && final->rounds < TUNE_ROUNDS && final->finalists > 1 &&
          (double)tool_now_ns() + final->finalists * search->tune->trial_ns <= (double)until)
@@ -397,6 +477,7 @@ enum tool_exit tune_search(struct tune *tune, enum tune_side side, uint64_t unti
   enum tool_exit status = calibrate(&search);
   if (status == TOOL_OK) status = screen_and_halve(&search, other);
   if (status == TOOL_OK) status = draw_curves(&search);
+  if (status == TOOL_OK) status = qualify(&search, other);
   if (status == TOOL_OK) status = play_final(&search);
   if (status == TOOL_OK) status = check_all(&search);
   return status;
@@ -426,40 +507,60 @@ const struct tune_candidate *tune_find(const struct tune_direction *direction,
   return NULL;
 }
 
+/* How much is known of it: see tune_best_of(). */
+static unsigned weight_of(const struct tune_candidate *candidate) {
+  if (candidate->late > 0 && candidate->trials > candidate->late) return 3;
+  return candidate->trials < 2 ? candidate->trials : 2;
+}
+
 const struct tune_candidate *tune_best_of(const struct tune_direction *direction,
                                           enum rf_backend_id backend) {
   const struct tune_candidate *best = NULL;
-  for (unsigned least = 2; least > 0 && best == NULL; least--)
+  for (unsigned least = 3; least > 0 && best == NULL; least--)
     for (unsigned i = 0; i < direction->count; i++) {
       const struct tune_candidate *one = &direction->candidates[i];
-      if (one->point.backend != backend || one->trials < least) continue;
-      if (best == NULL || tune_median(one) > tune_median(best)) best = one;
+      const enum tune_part part = least == 3 ? TUNE_LATE : TUNE_ALL;
+      if (one->point.backend != backend || weight_of(one) < least) continue;
+      if (best == NULL || tune_median(one, part) > tune_median(best, part)) best = one;
     }
   return best;
 }
 
-static double field_median(const struct tune_candidate *candidate, size_t offset) {
+/* The trials of a part, as a piece of the array. */
+static const struct tune_figures *part_of(const struct tune_candidate *candidate,
+                                          enum tune_part part, unsigned *count) {
+  const unsigned late = candidate->late > 0 ? candidate->late : candidate->trials;
+  const unsigned first = part == TUNE_CURVES ? candidate->curves : part == TUNE_LATE ? late : 0;
+  const unsigned end = part == TUNE_CURVES ? late : candidate->trials;
+  *count = end > first ? end - first : candidate->trials;
+  return end > first ? &candidate->trial[first] : candidate->trial;
+}
+
+static double field_median(const struct tune_figures *figures, unsigned count, size_t offset) {
   double values[TUNE_TRIALS];
-  for (unsigned i = 0; i < candidate->trials; i++)
-    memcpy(&values[i], (const char *)&candidate->trial[i] + offset, sizeof(values[i]));
-  return median_of(values, candidate->trials);
+  for (unsigned i = 0; i < count; i++)
+    memcpy(&values[i], (const char *)&figures[i] + offset, sizeof(values[i]));
+  return median_of(values, count);
 }
 
-double tune_median(const struct tune_candidate *candidate) {
-  return field_median(candidate, offsetof(struct tune_figures, mib_per_second));
+double tune_median(const struct tune_candidate *candidate, enum tune_part part) {
+  unsigned count;
+  const struct tune_figures *figures = part_of(candidate, part, &count);
+  return field_median(figures, count, offsetof(struct tune_figures, mib_per_second));
 }
 
-struct tune_summary tune_summarize(const struct tune_candidate *candidate) {
-  struct tune_summary summary = {
-      .median = {tune_median(candidate),
-                 field_median(candidate, offsetof(struct tune_figures, cpu_per_gib)),
-                 field_median(candidate, offsetof(struct tune_figures, p50_us)),
-                 field_median(candidate, offsetof(struct tune_figures, p99_us))},
-      .least = INFINITY};
-  for (unsigned i = 0; i < candidate->trials; i++) {
-    const double value = candidate->trial[i].mib_per_second;
-    if (value < summary.least) summary.least = value;
-    if (value > summary.most) summary.most = value;
+struct tune_summary tune_summarize(const struct tune_candidate *candidate, enum tune_part part) {
+  struct tune_summary summary = {.least = INFINITY};
+  const struct tune_figures *figures = part_of(candidate, part, &summary.trials);
+  const unsigned count = summary.trials;
+  summary.median = (struct tune_figures){
+      field_median(figures, count, offsetof(struct tune_figures, mib_per_second)),
+      field_median(figures, count, offsetof(struct tune_figures, cpu_per_gib)),
+      field_median(figures, count, offsetof(struct tune_figures, p50_us)),
+      field_median(figures, count, offsetof(struct tune_figures, p99_us))};
+  for (unsigned i = 0; i < count; i++) {
+    summary.least = fmin(summary.least, figures[i].mib_per_second);
+    summary.most = fmax(summary.most, figures[i].mib_per_second);
   }
   return summary;
 }
