@@ -42,8 +42,8 @@ inline std::string ToolPath() {
 // A directory that goes away with everything in it.
 class Directory {
 public:
-  Directory() {
-    const char *base = getenv("TEST_TMPDIR");
+  // In the test's own directory, unless another one is named.
+  explicit Directory(const char *base = getenv("TEST_TMPDIR")) {
     path_ = std::string(base != nullptr ? base : "/tmp") + "/tool_test_XXXXXX";
     if (mkdtemp(&path_[0]) == nullptr) path_.clear();
   }

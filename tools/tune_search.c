@@ -471,6 +471,7 @@ enum tool_exit tune_search(struct tune *tune, enum tune_side side, uint64_t unti
   struct tune_direction *direction = &tune->directions[side];
   struct search search = {
       .tune = tune, .direction = direction, .begun_ns = tool_now_ns(), .until_ns = until_ns};
+  if (until_ns < search.begun_ns) search.until_ns = search.begun_ns; /* the time is over already */
   direction->side = side;
   direction->candidates = calloc(TUNE_CANDIDATES, sizeof(*direction->candidates));
   if (direction->candidates == NULL) return tool_fail(tune_command_name, TOOL_FAILED, "no memory");
