@@ -104,7 +104,6 @@ struct tune_direction {
   unsigned count;
   unsigned trials;            /* all of them */
   unsigned defaults;          /* index of the library's defaults on its own choice of a backend */
-  unsigned screened;          /* settings that the search began with */
   struct tune_point leader;   /* around which the curves were drawn, but for */
   struct tune_point by_block; /* that over the block size, which is less deep */
   struct tune_final final;

@@ -191,7 +191,6 @@ static void draw(struct search *search, unsigned size) {
     const struct tune_point point = random_point(tune, (enum rf_backend_id)(tries % RF_BACKENDS));
     enlist(search, &point);
   }
-  search->direction->screened = search->listed;
 }
 
 /* The better ones first; qsort() has no context. */
@@ -230,16 +229,15 @@ static enum tool_exit screen_and_halve(struct search *search, const struct tune_
 
 /* ---- the best -------------------------------------------------------------------------------- */
 
-/* The best of a backend (RF_BACKENDS: of all) that is not on the list: among those with several
- * trials, if there are any.  direction->count: none. */
-static unsigned best_off_list(const struct search *search, enum rf_backend_id backend) {
+/* The best that is not on the list: among those with several trials, if there are any.
+ * direction->count: none. */
+static unsigned best_off_list(const struct search *search) {
   const struct tune_direction *direction = search->direction;
   unsigned best = direction->count;
   for (unsigned least = 2; least > 0 && best == direction->count; least--)
     for (unsigned i = 0; i < direction->count; i++) {
       const struct tune_candidate *one = &direction->candidates[i];
-      const bool asked = backend == RF_BACKENDS || one->point.backend == backend;
-      if (!asked || one->trials < least || is_listed(search, i)) continue;
+      if (one->trials < least || is_listed(search, i)) continue;
       if (best == direction->count ||
           tune_median(one, TUNE_ALL) > tune_median(&direction->candidates[best], TUNE_ALL))
         best = i;
@@ -252,7 +250,7 @@ static unsigned best_off_list(const struct search *search, enum rf_backend_id ba
 static unsigned thriftiest(struct search *search) {
   const struct tune_direction *direction = search->direction;
   search->listed = 0;
-  const unsigned best = best_off_list(search, RF_BACKENDS);
+  const unsigned best = best_off_list(search);
   const struct tune_candidate *of = direction->candidates;
   const unsigned least = of[best].trials > 1 ? 2 : 1;
   unsigned found = best;
@@ -316,8 +314,7 @@ static enum tool_exit draw_curves(struct search *search) {
 static void enlist_qualified(struct search *search, const struct tune_direction *other) {
   const unsigned thrifty = thriftiest(search);
   search->listed = 0;
-  for (unsigned i = 0; i < QUALIFY_BEST; i++)
-    enlist_index(search, best_off_list(search, RF_BACKENDS));
+  for (unsigned i = 0; i < QUALIFY_BEST; i++) enlist_index(search, best_off_list(search));
   for (int b = 0; b < RF_BACKENDS; b++) {
     const struct tune_candidate *best = tune_best_of(search->direction, (enum rf_backend_id)b);
     if (best != NULL) enlist_index(search, (unsigned)(best - search->direction->candidates));
