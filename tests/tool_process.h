@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the program `ringfall` as its users do, for tool_test.cc: as a process, with its output
-// caught, and where wanted in a world that refuses some system calls.
+// Runs the program `ringfall` as its users do, for tool_test.cc and tune_test.cc: as a process,
+// with its output caught, and where wanted in a world that refuses some system calls.
 #ifndef RINGFALL_TESTS_TOOL_PROCESS_H
 #define RINGFALL_TESTS_TOOL_PROCESS_H
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
+#include <jansson.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -23,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -275,6 +278,68 @@ private:
 inline Result RunTool(const std::vector<std::string> &arguments, const World &world = World()) {
   return Process(arguments, world).Wait();
 }
+
+// The io_uring and libaio backends cannot be opened in it.
+inline World WorldWithThreadsOnly() {
+  World world;
+  world.denied = {__NR_io_uring_setup, __NR_io_setup};
+  return world;
+}
+
+// One line on stderr, nothing on stdout, this exit code.
+inline testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
+  if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
+    return testing::AssertionSuccess();
+  return testing::AssertionFailure()
+         << "exit code " << result.exit_code << " instead of " << code << ", signal "
+         << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
+}
+#define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(Fails, result, code)
+
+struct JsonDeleter {
+  void operator()(json_t *json) const { json_decref(json); }
+};
+using Json = std::unique_ptr<json_t, JsonDeleter>;
+
+inline Json ParseJson(const std::string &text) {
+  json_error_t error;
+  Json json(json_loads(text.c_str(), 0, &error));
+  EXPECT_NE(json, nullptr) << error.text << " in\n" << text;
+  return json;
+}
+
+// Where a person would see the progress.
+class Terminal {
+public:
+  Terminal() {
+    master_ = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (master_ < 0 || grantpt(master_) != 0 || unlockpt(master_) != 0) return;
+    const char *name = ptsname(master_);
+    slave_ = name != nullptr ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
+  }
+  ~Terminal() {
+    close(master_);
+    close(slave_);
+  }
+  bool usable() const { return slave_ >= 0; }
+  int slave() const { return slave_; }
+
+  std::string Shown() const {
+    std::string shown;
+    char buffer[4096];
+    pollfd ready = {master_, POLLIN, 0};
+    while (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0) {
+      const ssize_t count = read(master_, buffer, sizeof(buffer));
+      if (count <= 0) break;
+      shown.append(buffer, static_cast<size_t>(count));
+    }
+    return shown;
+  }
+
+private:
+  int master_ = -1;
+  int slave_ = -1;
+};
 
 } // namespace tool_test
 

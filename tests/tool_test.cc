@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <termios.h>
 
 #include <algorithm>
 #include <memory>
@@ -17,13 +16,18 @@
 #include "tool_process.h"
 
 using tool_test::Directory;
+using tool_test::Fails;
+using tool_test::Json;
 using tool_test::Lines;
+using tool_test::ParseJson;
 using tool_test::Process;
 using tool_test::RandomBytes;
 using tool_test::ReadFile;
 using tool_test::Result;
 using tool_test::RunTool;
+using tool_test::Terminal;
 using tool_test::World;
+using tool_test::WorldWithThreadsOnly;
 using tool_test::WriteFile;
 
 namespace {
@@ -33,18 +37,6 @@ using Arguments = std::vector<std::string>;
 constexpr off_t kKiB = 1024;
 constexpr off_t kMiB = 1024 * kKiB;
 constexpr off_t kGiB = 1024 * kMiB;
-
-struct JsonDeleter {
-  void operator()(json_t *json) const { json_decref(json); }
-};
-using Json = std::unique_ptr<json_t, JsonDeleter>;
-
-Json ParseJson(const std::string &text) {
-  json_error_t error;
-  Json json(json_loads(text.c_str(), 0, &error));
-  EXPECT_NE(json, nullptr) << error.text << " in\n" << text;
-  return json;
-}
 
 Json Probe(const World &world = World()) {
   const Result result = RunTool({"probe", "--json"}, world);
@@ -69,27 +61,10 @@ bool Usable(const std::string &backend) {
   return json_is_true(json_object_get(BackendIn(Probe(), backend), "usable"));
 }
 
-// The io_uring and libaio backends cannot be opened in it.
-World WorldWithThreadsOnly() {
-  World world;
-  world.denied = {__NR_io_uring_setup, __NR_io_setup};
-  return world;
-}
-
 // Skips in an environment where the backend does not work, such as a container.
 #define REQUIRE_BACKEND(name)                                                                      \
   if (!Usable(name))                                                                               \
   GTEST_SKIP() << "the backend " << (name) << " does not work here (see ringfall probe)"
-
-// One line on stderr, nothing on stdout, this exit code.
-testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
-  if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
-    return testing::AssertionSuccess();
-  return testing::AssertionFailure()
-         << "exit code " << result.exit_code << " instead of " << code << ", signal "
-         << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
-}
-#define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(Fails, result, code)
 
 bool SameModeAs(const std::string &path, mode_t mode) {
   struct stat stat_buffer;
@@ -916,38 +891,6 @@ TEST(Help, HasAVersion) {
 // ---- progress ----
 
 // A pseudo terminal: the program's stderr is one end, what it shows there is read at the other.
-class Terminal {
-public:
-  Terminal() {
-    master_ = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (master_ < 0 || grantpt(master_) != 0 || unlockpt(master_) != 0) return;
-    const char *name = ptsname(master_);
-    slave_ = name != nullptr ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
-  }
-  ~Terminal() {
-    close(master_);
-    close(slave_);
-  }
-  bool usable() const { return slave_ >= 0; }
-  int slave() const { return slave_; }
-
-  std::string Shown() const {
-    std::string shown;
-    char buffer[4096];
-    pollfd ready = {master_, POLLIN, 0};
-    while (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0) {
-      const ssize_t count = read(master_, buffer, sizeof(buffer));
-      if (count <= 0) break;
-      shown.append(buffer, static_cast<size_t>(count));
-    }
-    return shown;
-  }
-
-private:
-  int master_ = -1;
-  int slave_ = -1;
-};
-
 TEST(Progress, IsShownOnATerminalAfterASecondAndErased) {
   const Directory directory;
   const Terminal terminal;

@@ -2,20 +2,22 @@
 // `ringfall tune`, seen from outside, and the commands that take its configuration.
 #include <gtest/gtest.h>
 
-#include <jansson.h>
 #include <ringfall/config.h>
-
-#include <memory>
 
 #include "tool_process.h"
 
 using tool_test::Directory;
+using tool_test::Fails;
+using tool_test::Json;
 using tool_test::Lines;
+using tool_test::ParseJson;
 using tool_test::Process;
 using tool_test::ReadFile;
 using tool_test::Result;
 using tool_test::RunTool;
+using tool_test::Terminal;
 using tool_test::World;
+using tool_test::WorldWithThreadsOnly;
 using tool_test::WriteFile;
 
 namespace {
@@ -23,41 +25,12 @@ namespace {
 using Names = std::set<std::string>;
 using Arguments = std::vector<std::string>;
 
-struct JsonDeleter {
-  void operator()(json_t *json) const { json_decref(json); }
-};
-using Json = std::unique_ptr<json_t, JsonDeleter>;
-
-Json ParseJson(const std::string &text) {
-  json_error_t error;
-  Json json(json_loads(text.c_str(), JSON_REJECT_DUPLICATES, &error));
-  EXPECT_NE(json, nullptr) << error.text << " in\n" << text;
-  return json;
-}
-
 Names KeysOf(const json_t *object) {
   Names keys;
   const char *key;
   json_t *value;
   json_object_foreach(const_cast<json_t *>(object), key, value) keys.insert(key);
   return keys;
-}
-
-// One line on stderr, nothing on stdout, this exit code.
-testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
-  if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
-    return testing::AssertionSuccess();
-  return testing::AssertionFailure()
-         << "exit code " << result.exit_code << " instead of " << code << ", signal "
-         << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
-}
-#define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(Fails, result, code)
-
-// The io_uring and libaio backends cannot be opened in it.
-World WorldWithThreadsOnly() {
-  World world;
-  world.denied = {__NR_io_uring_setup, __NR_io_setup};
-  return world;
 }
 
 // What takes under a second, and no more than 8 MiB.
@@ -422,12 +395,14 @@ TEST_F(TuneOnce, RefusesWhatALimitForbids) {
 }
 
 TEST_F(TuneOnce, RefusesFilesThatCannotBeWrittenBeforeItMeasures) {
+  const std::string pipe = output_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   for (const char *option : {"--output", "--deepspeed", "--report"})
-    for (const std::string &path : {output_ / "no/where", std::string("/dev/null"), output_.path()})
+    for (const std::string &path : {output_ / "no/where", pipe, output_.path()})
       EXPECT_FAILS(RunTool({"tune", directory_.path(), "--time", "600", option, path}), 1)
           << option << " " << path;
-  struct stat null;
-  EXPECT_TRUE(stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode));
+  struct stat found;
+  EXPECT_TRUE(stat(pipe.c_str(), &found) == 0 && S_ISFIFO(found.st_mode));
 }
 
 TEST_F(TuneOnce, RefusesDirectoriesThatCannotBeUsed) {
@@ -466,49 +441,20 @@ TEST(TuneHelp, IsListedAndDocumentsItsOptions) {
 
 // ---- progress ----
 
-class Terminal {
-public:
-  Terminal() {
-    master_ = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (master_ < 0 || grantpt(master_) != 0 || unlockpt(master_) != 0) return;
-    const char *name = ptsname(master_);
-    slave_ = name != nullptr ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
-  }
-  ~Terminal() {
-    close(master_);
-    close(slave_);
-  }
-  int slave() const { return slave_; }
-
-  // Adds what has come since.
-  const std::string &Shown() {
-    char buffer[4096];
-    pollfd ready = {master_, POLLIN, 0};
-    while (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0) {
-      const ssize_t count = read(master_, buffer, sizeof(buffer));
-      if (count <= 0) break;
-      shown_.append(buffer, static_cast<size_t>(count));
-    }
-    return shown_;
-  }
-
-private:
-  int master_ = -1;
-  int slave_ = -1;
-  std::string shown_;
-};
-
 TEST_F(TuneOnce, ShowsTheTimeThatIsLeftOnATerminal) {
-  Terminal terminal;
-  if (terminal.slave() < 0) GTEST_SKIP() << "no pseudo terminals here";
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
   World world;
   world.error_fd = terminal.slave();
   Process process({"tune", directory_.path(), "--time", "100", "--size", "4M"}, world);
-  EXPECT_TRUE(
-      process.Until([&] { return terminal.Shown().find("tuning read, 9") != std::string::npos; }));
+  std::string shown;
+  EXPECT_TRUE(process.Until([&] {
+    shown += terminal.Shown();
+    return shown.find("tuning read, 9") != std::string::npos;
+  }));
   process.Signal(SIGINT);
   EXPECT_EQ(process.Wait().signal, SIGINT);
-  EXPECT_NE(terminal.Shown().find(" s left ["), std::string::npos) << terminal.Shown();
+  EXPECT_NE(shown.find(" s left ["), std::string::npos) << shown;
 }
 
 // ---- bench --config ----

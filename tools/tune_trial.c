@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "clock.h"
 #include "stop_signals.h"
@@ -30,13 +29,6 @@ struct trial {
   int status;      /* of the first transfer that failed */
   bool direct;
 };
-
-static double process_cpu_seconds(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
@@ -134,13 +126,13 @@ static void move(struct trial *trial) {
 
 static void measure(struct trial *trial, struct tune_figures *figures) {
   static struct rf_latency latency;
-  const double cpu = process_cpu_seconds();
+  const double cpu = tool_cpu_seconds();
   const uint64_t begun = tool_now_ns();
   move(trial);
   const double seconds = (double)(tool_now_ns() - begun) / 1e9;
   const double gib = (double)trial->bytes / (1 << 30);
   figures->mib_per_second = (double)trial->bytes / (1 << 20) / seconds;
-  figures->cpu_per_gib = gib > 0 ? (process_cpu_seconds() - cpu) / gib : 0;
+  figures->cpu_per_gib = gib > 0 ? (tool_cpu_seconds() - cpu) / gib : 0;
   if (rf_pool_latency(trial->pool, &latency) != 0) memset(&latency, 0, sizeof(latency));
   figures->p50_us = (double)rf_latency_at(&latency, 0.5) / 1e3;
   figures->p99_us = (double)rf_latency_at(&latency, 0.99) / 1e3;
