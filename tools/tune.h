@@ -114,7 +114,7 @@ const struct tune_candidate *tune_winner(const struct tune_direction *direction)
 const struct tune_candidate *tune_finalist(const struct tune_direction *direction, unsigned index);
 bool tune_is_finalist(const struct tune_direction *direction,
                       const struct tune_candidate *candidate);
-/* "chosen", "runner-up" or "defaults". */
+/* "chosen", "runner-up", "third" or "defaults". */
 const char *tune_role(const struct tune_direction *direction, unsigned finalist);
 /* Rounds that the winner won against this finalist, and the ratio to it in each, in order. */
 unsigned tune_won(const struct tune_final *final, unsigned against, double *ratios);

@@ -125,7 +125,9 @@ bool tune_is_finalist(const struct tune_direction *direction,
 const char *tune_role(const struct tune_direction *direction, unsigned finalist) {
   const struct tune_final *final = &direction->final;
   if (finalist == final->winner) return "chosen";
-  return final->candidate[finalist] == direction->defaults ? "defaults" : "runner-up";
+  if (final->candidate[finalist] == direction->defaults) return "defaults";
+  /* Both were better in the search, where the defaults were chosen after all. */
+  return finalist == 1 && final->winner == 2 ? "third" : "runner-up";
 }
 
 static void print_rows(const struct tune *tune, const struct tune_direction *direction) {
