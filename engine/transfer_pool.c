@@ -47,6 +47,7 @@ static int open_worker(struct rf_pool *pool, struct rf_worker *worker) {
   rf_queue_options_init(&options);
   options.depth = pool->options.queue_depth;
   options.batch = pool->options.single_submit ? 1 : options.depth;
+  options.latency = pool->options.latency;
   worker->pool = pool;
   worker->part_count = 2 * options.depth;
   worker->parts = calloc(worker->part_count, sizeof(*worker->parts));
@@ -266,5 +267,22 @@ int rf_pool_counters(struct rf_pool *pool, struct rf_transfer_counters *counters
   pthread_mutex_lock(&pool->lock);
   *counters = pool->counters;
   pthread_mutex_unlock(&pool->lock);
+  return 0;
+}
+
+static void add_latency(struct rf_latency *sum, const struct rf_latency *one) {
+  sum->count += one->count;
+  sum->total_ns += one->total_ns;
+  if (one->max_ns > sum->max_ns) sum->max_ns = one->max_ns;
+  for (size_t i = 0; i < RF_LATENCY_BUCKETS; i++) sum->bucket[i] += one->bucket[i];
+}
+
+int rf_pool_latency(struct rf_pool *pool, struct rf_latency *latency) {
+  struct rf_latency one;
+  if (!rf_engine_alive(pool->engine)) return -EBADF;
+  if (!pool->options.latency) return -ENODATA;
+  memset(latency, 0, sizeof(*latency));
+  for (unsigned i = 0; i < pool->worker_count; i++)
+    if (rf_queue_latency(pool->workers[i].queue, &one) == 0) add_latency(latency, &one);
   return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the program `ringfall` as its users do, for tool_test.cc: as a process, with its output
-// caught, and where wanted in a world that refuses some system calls.
+// Runs the program `ringfall` as its users do, for tool_test.cc and tune_test.cc: as a process,
+// with its output caught, and where wanted in a world that refuses some system calls.
 #ifndef RINGFALL_TESTS_TOOL_PROCESS_H
 #define RINGFALL_TESTS_TOOL_PROCESS_H
 
@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -43,8 +44,8 @@ inline std::string ToolPath() {
 // A directory that goes away with everything in it.
 class Directory {
 public:
-  Directory() {
-    const char *base = getenv("TEST_TMPDIR");
+  // In the test's own directory, unless another one is named.
+  explicit Directory(const char *base = getenv("TEST_TMPDIR")) {
     path_ = std::string(base != nullptr ? base : "/tmp") + "/tool_test_XXXXXX";
     if (mkdtemp(&path_[0]) == nullptr) path_.clear();
   }
@@ -278,6 +279,13 @@ inline Result RunTool(const std::vector<std::string> &arguments, const World &wo
   return Process(arguments, world).Wait();
 }
 
+// The io_uring and libaio backends cannot be opened in it.
+inline World WorldWithThreadsOnly() {
+  World world;
+  world.denied = {__NR_io_uring_setup, __NR_io_setup};
+  return world;
+}
+
 // One line on stderr, nothing on stdout, this exit code.
 inline testing::AssertionResult Fails(const char *, const char *, const Result &result, int code) {
   if (result.exit_code == code && Lines(result.err) == 1 && result.out.empty())
@@ -287,6 +295,39 @@ inline testing::AssertionResult Fails(const char *, const char *, const Result &
          << result.signal << "\nstdout: " << result.out << "\nstderr: " << result.err;
 }
 #define EXPECT_FAILS(result, code) EXPECT_PRED_FORMAT2(tool_test::Fails, result, code)
+
+// Where a person would see the progress.
+class Terminal {
+public:
+  Terminal() {
+    master_ = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (master_ < 0 || grantpt(master_) != 0 || unlockpt(master_) != 0) return;
+    const char *name = ptsname(master_);
+    slave_ = name != nullptr ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
+  }
+  ~Terminal() {
+    close(master_);
+    close(slave_);
+  }
+  bool usable() const { return slave_ >= 0; }
+  int slave() const { return slave_; }
+
+  std::string Shown() const {
+    std::string shown;
+    char buffer[4096];
+    pollfd ready = {master_, POLLIN, 0};
+    while (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0) {
+      const ssize_t count = read(master_, buffer, sizeof(buffer));
+      if (count <= 0) break;
+      shown.append(buffer, static_cast<size_t>(count));
+    }
+    return shown;
+  }
+
+private:
+  int master_ = -1;
+  int slave_ = -1;
+};
 
 } // namespace tool_test
 

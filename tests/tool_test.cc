@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <termios.h>
 
 #include <algorithm>
 #include <memory>
@@ -26,8 +25,10 @@ using tool_test::RandomBytes;
 using tool_test::ReadFile;
 using tool_test::Result;
 using tool_test::RunTool;
+using tool_test::Terminal;
 using tool_test::Text;
 using tool_test::World;
+using tool_test::WorldWithThreadsOnly;
 using tool_test::WriteFile;
 
 namespace {
@@ -54,13 +55,6 @@ json_t *BackendIn(const Json &probe, const std::string &name) {
 
 bool Usable(const std::string &backend) {
   return json_is_true(json_object_get(BackendIn(Probe(), backend), "usable"));
-}
-
-// The io_uring and libaio backends cannot be opened in it.
-World WorldWithThreadsOnly() {
-  World world;
-  world.denied = {__NR_io_uring_setup, __NR_io_setup};
-  return world;
 }
 
 // Skips in an environment where the backend does not work, such as a container.
@@ -893,38 +887,6 @@ TEST(Help, HasAVersion) {
 // ---- progress ----
 
 // A pseudo terminal: the program's stderr is one end, what it shows there is read at the other.
-class Terminal {
-public:
-  Terminal() {
-    master_ = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    if (master_ < 0 || grantpt(master_) != 0 || unlockpt(master_) != 0) return;
-    const char *name = ptsname(master_);
-    slave_ = name != nullptr ? open(name, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
-  }
-  ~Terminal() {
-    close(master_);
-    close(slave_);
-  }
-  bool usable() const { return slave_ >= 0; }
-  int slave() const { return slave_; }
-
-  std::string Shown() const {
-    std::string shown;
-    char buffer[4096];
-    pollfd ready = {master_, POLLIN, 0};
-    while (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) != 0) {
-      const ssize_t count = read(master_, buffer, sizeof(buffer));
-      if (count <= 0) break;
-      shown.append(buffer, static_cast<size_t>(count));
-    }
-    return shown;
-  }
-
-private:
-  int master_ = -1;
-  int slave_ = -1;
-};
-
 TEST(Progress, IsShownOnATerminalAfterASecondAndErased) {
   const Directory directory;
   const Terminal terminal;

@@ -425,6 +425,24 @@ double CpuSeconds() {
 }
 
 // What shows busy waiting is CPU time that grows while nothing is done.
+TEST_P(TransferTokens, LatencyOfBlocksIsKeptOnlyWhenAskedFor) {
+  std::string path = NewFile(8 * kMiB);
+  Buffer room(8 * kMiB);
+  rf_latency latency;
+  rf_pool_options options = PoolOptions(2);
+  EXPECT_EQ(-ENODATA, rf_pool_latency(NewPool(options), &latency));
+  options.latency = true;
+  rf_pool *pool = NewPool(options);
+  ASSERT_EQ(0, rf_pool_latency(pool, &latency));
+  EXPECT_EQ(0u, latency.count);
+  rf_transfer_request request = ByPath(path, room.data(), room.size());
+  EXPECT_EQ(0, rf_transfer_read_sync(pool, &request, nullptr));
+  ASSERT_EQ(0, rf_pool_latency(pool, &latency));
+  EXPECT_GE(latency.count, Counters(pool).blocks); // of all workers
+  EXPECT_GT(latency.total_ns, 0u);
+  EXPECT_LE(rf_latency_at(&latency, 0.5), latency.max_ns);
+}
+
 TEST_P(TransferTokens, IdleWorkersSleep) {
   std::string path = NewFile(4096);
   rf_pool *pool = NewPool(PoolOptions(8));

@@ -26,6 +26,7 @@ const char *bench_mode_name(enum bench_mode mode); /* "randread" */
 struct bench_options {
   const char *directory; /* NULL: $TMPDIR or /tmp */
   const char *file;      /* NULL: one of bench's own */
+  const char *config;    /* NULL: not given */
   uint64_t size;         /* 0: not given */
   uint64_t block;
   unsigned depth;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ringfall bench: all backends that work, one after the other over one file, and one table. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <ringfall/config.h>
 
 #include "arguments.h"
 #include "bench.h"
@@ -32,6 +35,10 @@ static const char usage[] =
     "  --depth N      ops in flight, 1 to 65536 (default: 32)\n"
     "  --rw MODE      read, write (sequential), randread, randwrite, mixed (random, 7 reads to 3\n"
     "                 writes) (default: randread)\n"
+    "  --config F     take backend, block and depth that are not given here from F, as ringfall "
+    "tune\n"
+    "                 --output writes it: those for writes with write and randwrite, else for "
+    "reads\n"
     "  --direct       past the page cache (O_DIRECT)\n"
     "  --backend X    io_uring, libaio, threads, or all that work (default)\n"
     "  --seconds T    for each backend (default: 3)\n"
@@ -78,6 +85,9 @@ static enum tool_exit parse_value(int found, struct bench_options *options) {
       return argument_size(command, "--size", optarg, &options->size);
     case 'B':
       return argument_size(command, "--block", optarg, &options->block);
+    case 'C':
+      options->config = optarg;
+      return TOOL_OK;
     case 'N':
       return argument_count(command, "--depth", optarg, 1, 65536, &options->depth);
     case 'R':
@@ -108,6 +118,38 @@ static enum tool_exit parse_option(int found, struct bench_options *options) {
   }
 }
 
+/* What is not given on the command line.  A backend that the file prefers is run or refused: a
+ * bench of another one would not be what was asked for. */
+static void apply(const struct rf_config_direction *config, struct bench_options *options) {
+  if (options->block == 0) options->block = config->pool.block_size;
+  if (options->depth == 0) options->depth = config->pool.queue_depth;
+  if (options->choice.wish != WISH_NONE || config->engine.choice == RF_CHOICE_AUTO) return;
+  options->choice.wish = WISH_ONE;
+  options->choice.backend = config->engine.backend;
+}
+
+static enum tool_exit load(struct bench_options *options) {
+  struct rf_config config;
+  char why[RF_CONFIG_MESSAGE];
+  const int status = rf_config_load(options->config, &config, why, sizeof(why));
+  if (status != 0)
+    return tool_fail(command, TOOL_USAGE, "--config %s: %s%s%s", options->config, why,
+                     status == -EINVAL ? "" : ": ", status == -EINVAL ? "" : strerror(-status));
+  const bool writes = options->mode == BENCH_WRITE || options->mode == BENCH_RANDWRITE;
+  const struct rf_config_direction *direction = writes ? &config.write : &config.read;
+  if (!direction->given)
+    return tool_fail(command, TOOL_USAGE, "--config %s: has nothing for %s", options->config,
+                     writes ? "writes" : "reads");
+  apply(direction, options);
+  return TOOL_OK;
+}
+
+static void default_rest(struct bench_options *options) {
+  if (options->block == 0) options->block = 4096;
+  if (options->depth == 0) options->depth = 32;
+  if (options->choice.wish == WISH_NONE) options->choice.wish = WISH_ALL;
+}
+
 static enum tool_exit check(const struct bench_options *options) {
   if (options->directory != NULL && options->file != NULL)
     return tool_fail(command, TOOL_USAGE, "--dir and --file exclude each other");
@@ -124,14 +166,21 @@ static enum tool_exit check(const struct bench_options *options) {
 }
 
 static enum tool_exit parse(int argc, char **argv, struct bench_options *options) {
-  static const struct option longs[] = {
-      {"dir", required_argument, NULL, 'D'},     {"file", required_argument, NULL, 'F'},
-      {"size", required_argument, NULL, 'S'},    {"block", required_argument, NULL, 'B'},
-      {"depth", required_argument, NULL, 'N'},   {"rw", required_argument, NULL, 'R'},
-      {"backend", required_argument, NULL, 'X'}, {"seconds", required_argument, NULL, 'T'},
-      {"direct", no_argument, NULL, 'd'},        {"overwrite", no_argument, NULL, 'o'},
-      {"keep", no_argument, NULL, 'k'},          {"json", no_argument, NULL, 'j'},
-      {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+  static const struct option longs[] = {{"dir", required_argument, NULL, 'D'},
+                                        {"file", required_argument, NULL, 'F'},
+                                        {"size", required_argument, NULL, 'S'},
+                                        {"block", required_argument, NULL, 'B'},
+                                        {"depth", required_argument, NULL, 'N'},
+                                        {"rw", required_argument, NULL, 'R'},
+                                        {"config", required_argument, NULL, 'C'},
+                                        {"backend", required_argument, NULL, 'X'},
+                                        {"seconds", required_argument, NULL, 'T'},
+                                        {"direct", no_argument, NULL, 'd'},
+                                        {"overwrite", no_argument, NULL, 'o'},
+                                        {"keep", no_argument, NULL, 'k'},
+                                        {"json", no_argument, NULL, 'j'},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {NULL, 0, NULL, 0}};
   int found;
   opterr = 0;
   while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
@@ -144,6 +193,9 @@ static enum tool_exit parse(int argc, char **argv, struct bench_options *options
   if (optind < argc)
     return tool_fail(command, TOOL_USAGE, "'%s' is not an option (see ringfall bench --help)",
                      argv[optind]);
+  const enum tool_exit status = options->config != NULL ? load(options) : TOOL_OK;
+  if (status != TOOL_OK) return status;
+  default_rest(options);
   return check(options);
 }
 
@@ -248,11 +300,7 @@ static enum tool_exit run(struct bench *bench) {
 }
 
 enum tool_exit bench_command(int argc, char **argv) {
-  struct bench bench = {.options = {.block = 4096,
-                                    .depth = 32,
-                                    .mode = BENCH_RANDREAD,
-                                    .seconds = 3,
-                                    .choice = {.wish = WISH_ALL}}};
+  struct bench bench = {.options = {.mode = BENCH_RANDREAD, .seconds = 3}};
   enum tool_exit status = parse(argc, argv, &bench.options);
   if (status != TOOL_OK) return status;
   if (bench.options.help) {

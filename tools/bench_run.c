@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,14 +67,6 @@ static uint64_t clock_ns(clockid_t clock) {
   struct timespec now;
   clock_gettime(clock, &now);
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* Of all threads, and of what the kernel does for them. */
-static double process_cpu_seconds(void) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 /* What it costs to ask for a thread's CPU time, which is a system call. */
@@ -240,7 +231,7 @@ static void loop(struct run *run) {
   const uint64_t cost = clock_cost_ns();
   uint64_t own_ns = 0;
   uint64_t turns = 1;
-  const double cpu = process_cpu_seconds();
+  const double cpu = tool_cpu_seconds();
   const uint64_t begun = tool_now_ns();
   uint64_t passed = 0;
   for (int count = 0; turn(run, count, &own_ns); turns++) {
@@ -258,7 +249,7 @@ static void loop(struct run *run) {
   /* What lies between the two readings of the clock is in own_ns; the rest of what asking costs
    * (a whole reading a turn) is not, and no business of the backend either. */
   run->result->check_cpu_seconds = (double)(own_ns + turns * cost) / 1e9;
-  const double used = process_cpu_seconds() - cpu - run->result->check_cpu_seconds;
+  const double used = tool_cpu_seconds() - cpu - run->result->check_cpu_seconds;
   run->result->cpu_seconds = used > 0 ? used : 0;
 }
 

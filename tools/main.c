@@ -18,6 +18,7 @@ static const char usage[] =
     "Commands:\n"
     "  probe [DIR]     say which backends (io_uring, libaio, threads) work here, and why not\n"
     "  bench           run all that work over one file: speed, latency, CPU; every byte checked\n"
+    "  tune [DIR]      find the backend and the options that are fastest in DIR\n"
     "  copy SRC DST    copy a file, with a checksum, all or nothing\n"
     "  read FILE       read a file or a part of it: measure that, or pass the data on\n"
     "  write FILE      write what comes in to a file, in place or all or nothing\n"
@@ -46,8 +47,9 @@ static const struct {
   const char *name;
   enum tool_exit (*run)(int argc, char **argv);
 } commands[] = {
-    {"probe", probe_command}, {"bench", bench_command}, {"copy", copy_command},
-    {"read", read_command},   {"write", write_command}, {"verify", verify_command},
+    {"probe", probe_command},   {"bench", bench_command}, {"tune", tune_command},
+    {"copy", copy_command},     {"read", read_command},   {"write", write_command},
+    {"verify", verify_command},
 };
 
 static enum tool_exit run_command(int argc, char **argv) {

@@ -53,5 +53,6 @@ enum tool_exit copy_command(int argc, char **argv);
 enum tool_exit read_command(int argc, char **argv);
 enum tool_exit write_command(int argc, char **argv);
 enum tool_exit verify_command(int argc, char **argv);
+enum tool_exit tune_command(int argc, char **argv);
 
 #endif

@@ -24,6 +24,7 @@
 #define RINGFALL_RINGFALL_H
 
 #include <ringfall/arena.h>
+#include <ringfall/config.h>
 #include <ringfall/counters.h>
 #include <ringfall/engine.h>
 #include <ringfall/file.h>

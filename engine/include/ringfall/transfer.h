@@ -49,6 +49,7 @@ extern "C" {
 
 struct rf_engine;
 struct rf_file;
+struct rf_latency;
 struct rf_pool;
 struct rf_transfer;
 
@@ -82,6 +83,7 @@ struct rf_pool_options {
   /* mlock(2) the bounce buffers when the pool is opened; if that is refused (RLIMIT_MEMLOCK:
    * -ENOMEM, -EPERM, -EAGAIN) opening fails with it.  Default false: nothing is locked. */
   bool lock_bounce;
+  bool latency; /* keep the histogram of rf_pool_latency(); default false */
 };
 void rf_pool_options_init(struct rf_pool_options *options);
 
@@ -129,6 +131,10 @@ struct rf_transfer_counters {
 };
 /* Counts up to now.  0, or -EBADF after fork. */
 int rf_pool_counters(struct rf_pool *pool, struct rf_transfer_counters *counters);
+
+/* How long blocks took, from when a worker handed them to its queue to their completion, of all
+ * workers together: 0; -ENODATA if options.latency was not set; -EBADF after fork. */
+int rf_pool_latency(struct rf_pool *pool, struct rf_latency *latency);
 
 /* ---- what to transfer ------------------------------------------------------------------------ */
 
