@@ -2,6 +2,7 @@
 // Transfers beside fio, which has to be in PATH.
 //   tools/bazel run -c opt //tests/bench:transfer -- --dir=/var/tmp [--backend=io_uring]
 //     [--only=read,new-file] [--rounds=5] [--loops=4] [--workers=N] [--block=BYTES] [--depth=N]
+//     [--huge]
 // Runs fio (1 MiB, sequential, O_DIRECT, depth 8) and each scenario in alternation, and prints the
 // medians of throughput and CPU time, and the ratio of the throughputs.  fio has the engine that
 // corresponds to the backend.  CPU is that of the process, without fio's start.
@@ -30,7 +31,7 @@ constexpr unsigned kSmallFiles = 1024;
 
 std::string g_dir = "/var/tmp", g_only;
 rf_backend_id g_backend = RF_BACKEND_IO_URING;
-bool g_auto = false;
+bool g_auto = false, g_huge = false;
 unsigned g_rounds = 3, g_loops = 4;
 rf_pool_options g_pool_options;
 
@@ -330,7 +331,9 @@ void ReadArguments(int argc, char **argv) {
   rf_pool_options_init(&g_pool_options);
   for (int i = 1; i < argc; i++) {
     std::string value;
-    if (Take(argv[i], "--dir", &value))
+    if (strcmp(argv[i], "--huge") == 0)
+      g_huge = true;
+    else if (Take(argv[i], "--dir", &value))
       g_dir = value;
     else if (Take(argv[i], "--only", &value))
       g_only = value;
@@ -357,9 +360,11 @@ void ReadArguments(int argc, char **argv) {
 int main(int argc, char **argv) {
   ReadArguments(argc, argv);
   Bench bench;
-  void *memory = mmap(nullptr, kGiB + 8192, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void *memory =
+      mmap(nullptr, kGiB + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) Die("mmap", errno);
+  if (g_huge) (void)madvise(memory, kGiB + 8192, MADV_HUGEPAGE);
+  memset(memory, 1, kGiB + 8192);
   bench.memory = static_cast<char *>(memory);
   MakeFiles();
   RunScenarios(bench);
