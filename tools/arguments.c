@@ -3,7 +3,6 @@
 #include "arguments.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +88,9 @@ enum tool_exit argument_seconds(const char *command, const char *option, const c
   return TOOL_OK;
 }
 
-enum tool_exit argument_refused(const char *command, int returned, char **argv) {
+/* What '?' and ':' mean, as returned by getopt_long() with opterr 0 and an optstring that begins
+ * with ':'. */
+static enum tool_exit refused(const char *command, int returned, char **argv) {
   /* For a long option getopt leaves it just behind optind; for a letter it names it in optopt,
    * which for a long option it does not know is 0. */
   const char *word = argv[optind - 1];
@@ -104,4 +105,19 @@ enum tool_exit argument_refused(const char *command, int returned, char **argv) 
                      command);
   return tool_fail(command, TOOL_USAGE, "unknown option %s (see ringfall %s --help)", word,
                    command);
+}
+
+enum tool_exit arguments_parse(const char *command, int argc, char **argv,
+                               const struct option *longs, argument_function *take, void *options,
+                               bool *help) {
+  int found;
+  opterr = 0;
+  while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+    if (found == '?' || found == ':') return refused(command, found, argv);
+    *help = found == 'h';
+    if (*help) return TOOL_OK;
+    const enum tool_exit status = take(found, options);
+    if (status != TOOL_OK) return status;
+  }
+  return TOOL_OK;
 }

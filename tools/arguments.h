@@ -7,6 +7,7 @@
 #ifndef RINGFALL_TOOLS_ARGUMENTS_H
 #define RINGFALL_TOOLS_ARGUMENTS_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,8 +33,14 @@ enum tool_exit argument_count(const char *command, const char *option, const cha
 enum tool_exit argument_seconds(const char *command, const char *option, const char *text,
                                 double *seconds);
 
-/* The message for '?' and ':' as returned by getopt_long() with opterr 0 and an optstring that
- * begins with ':'. */
-enum tool_exit argument_refused(const char *command, int returned, char **argv);
+/* Takes one option; `found` is what getopt_long() returned, its value stands in optarg. */
+typedef enum tool_exit argument_function(int found, void *options);
+
+/* Gives every option of the command line to `take`, up to the first that it refuses.  -h, and 'h'
+ * of `longs`, is --help: *help is true then, and nothing after it was looked at.  optind is behind
+ * the options.  TOOL_OK, or a line was printed. */
+enum tool_exit arguments_parse(const char *command, int argc, char **argv,
+                               const struct option *longs, argument_function *take, void *options,
+                               bool *help);
 
 #endif

@@ -99,7 +99,8 @@ static enum tool_exit parse_value(int found, struct bench_options *options) {
   }
 }
 
-static enum tool_exit parse_option(int found, struct bench_options *options) {
+static enum tool_exit parse_option(int found, void *into) {
+  struct bench_options *options = into;
   switch (found) {
     case 'd':
       options->direct = true;
@@ -181,19 +182,13 @@ static enum tool_exit parse(int argc, char **argv, struct bench_options *options
                                         {"json", no_argument, NULL, 'j'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
-  int found;
-  opterr = 0;
-  while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-    if (found == '?' || found == ':') return argument_refused(command, found, argv);
-    options->help = found == 'h';
-    if (options->help) return TOOL_OK;
-    const enum tool_exit status = parse_option(found, options);
-    if (status != TOOL_OK) return status;
-  }
+  enum tool_exit status =
+      arguments_parse(command, argc, argv, longs, parse_option, options, &options->help);
+  if (status != TOOL_OK || options->help) return status;
   if (optind < argc)
     return tool_fail(command, TOOL_USAGE, "'%s' is not an option (see ringfall bench --help)",
                      argv[optind]);
-  const enum tool_exit status = options->config != NULL ? load(options) : TOOL_OK;
+  if (options->config != NULL) status = load(options);
   if (status != TOOL_OK) return status;
   default_rest(options);
   return check(options);

@@ -49,28 +49,21 @@ struct options {
   const char *directory;
 };
 
+static enum tool_exit parse_option(int found, void *into) {
+  struct options *options = into;
+  options->json = options->json || found == 'j';
+  options->build = options->build || found == 'b';
+  return TOOL_OK;
+}
+
 static enum tool_exit parse(int argc, char **argv, struct options *options) {
   static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
                                         {"build", no_argument, NULL, 'b'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
-  int found;
-  opterr = 0;
-  while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-    switch (found) {
-      case 'j':
-        options->json = true;
-        break;
-      case 'b':
-        options->build = true;
-        break;
-      case 'h':
-        options->help = true;
-        return TOOL_OK;
-      default:
-        return argument_refused(command, found, argv);
-    }
-  }
+  const enum tool_exit status =
+      arguments_parse(command, argc, argv, longs, parse_option, options, &options->help);
+  if (status != TOOL_OK || options->help) return status;
   if (argc - optind > 1)
     return tool_fail(command, TOOL_USAGE, "one DIR at a time ('%s')", argv[optind + 1]);
   options->directory = argv[optind];

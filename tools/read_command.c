@@ -70,7 +70,8 @@ struct job {
 
 /* ---- the command line ---- */
 
-static enum tool_exit parse_option(int found, struct options *options) {
+static enum tool_exit parse_option(int found, void *into) {
+  struct options *options = into;
   bool taken;
   const enum tool_exit status =
       transfer_choice_parse(command, found, optarg, &options->choice, &taken);
@@ -90,15 +91,9 @@ static enum tool_exit parse(int argc, char **argv, struct options *options) {
                                         {"json", no_argument, NULL, 'j'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
-  int found;
-  opterr = 0;
-  while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-    if (found == '?' || found == ':') return argument_refused(command, found, argv);
-    options->help = found == 'h';
-    if (options->help) return TOOL_OK;
-    const enum tool_exit status = parse_option(found, options);
-    if (status != TOOL_OK) return status;
-  }
+  enum tool_exit status =
+      arguments_parse(command, argc, argv, longs, parse_option, options, &options->help);
+  if (status != TOOL_OK || options->help) return status;
   if (argc - optind < 1 || argc - optind > 2)
     return tool_fail(command, TOOL_USAGE,
                      "needs FILE, and OUT if wanted (see ringfall read --help)");

@@ -79,7 +79,8 @@ static enum tool_exit parse_seed(const char *text, uint64_t *seed) {
   return status;
 }
 
-static enum tool_exit parse_option(int found, struct tune_options *options) {
+static enum tool_exit parse_option(int found, void *into) {
+  struct tune_options *options = into;
   switch (found) {
     case 'S':
       return argument_size(tune_command_name, "--size", optarg, &options->size);
@@ -128,15 +129,9 @@ static enum tool_exit parse(int argc, char **argv, struct tune_options *options)
                                         {"json", no_argument, NULL, 'j'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
-  int found;
-  opterr = 0;
-  while ((found = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-    if (found == '?' || found == ':') return argument_refused(tune_command_name, found, argv);
-    options->help = found == 'h';
-    if (options->help) return TOOL_OK;
-    const enum tool_exit status = parse_option(found, options);
-    if (status != TOOL_OK) return status;
-  }
+  enum tool_exit status =
+      arguments_parse(tune_command_name, argc, argv, longs, parse_option, options, &options->help);
+  if (status != TOOL_OK || options->help) return status;
   if (argc - optind > 1)
     return tool_fail(tune_command_name, TOOL_USAGE, "'%s': one directory is enough",
                      argv[optind + 1]);
