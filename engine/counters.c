@@ -40,7 +40,7 @@ static unsigned bucket_of(uint64_t ns) {
   return 16u * (power - 3u) + (unsigned)(ns >> (power - 4u) & 15u);
 }
 
-static uint64_t bucket_end(unsigned bucket) {
+uint64_t rf_latency_bucket_end(unsigned bucket) {
   if (bucket < 16) return bucket;
   unsigned power = bucket / 16u + 3u;
   return ((uint64_t)(16u + bucket % 16u + 1u) << (power - 4u)) - 1u;
@@ -76,7 +76,7 @@ uint64_t rf_latency_at(const struct rf_latency *latency, double share) {
   for (unsigned i = 0; i < RF_LATENCY_BUCKETS; i++) {
     seen += latency->bucket[i];
     if (seen == 0 || (double)seen < wanted) continue;
-    uint64_t end = bucket_end(i);
+    uint64_t end = rf_latency_bucket_end(i);
     return end < latency->max_ns ? end : latency->max_ns;
   }
   return latency->max_ns;

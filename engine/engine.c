@@ -30,6 +30,28 @@ void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char 
 
 /* ---- options and environment ----------------------------------------------------------------- */
 
+/* One write a message, so that those of several threads stay apart. */
+static void log_to_stderr(void *context, enum rf_log_level level, const char *message) {
+  static const char *const names[] = {"error", "warning", "info"};
+  const struct rf_engine *engine = context;
+  if (level > engine->most) return;
+  dprintf(STDERR_FILENO, "ringfall: %s: %s\n", names[level], message);
+}
+
+/* For programs that have no log of their own. */
+static void follow_environment(struct rf_engine *engine, const struct rf_engine_options *options) {
+  const char *text = options->ignore_environment ? NULL : secure_getenv("RINGFALL_LOG");
+  if (options->log != NULL || text == NULL || text[0] == '\0') return;
+  engine->log = log_to_stderr;
+  engine->log_context = engine;
+  if (strcmp(text, "info") == 0)
+    engine->most = RF_LOG_INFO;
+  else if (strcmp(text, "warning") == 0)
+    engine->most = RF_LOG_WARNING;
+  else if (strcmp(text, "error") != 0)
+    rf_log(engine, RF_LOG_ERROR, "RINGFALL_LOG=%s is not understood: error, warning or info", text);
+}
+
 void rf_engine_options_init(struct rf_engine_options *options) {
   memset(options, 0, sizeof(*options));
   options->size = sizeof(*options);
@@ -201,6 +223,7 @@ int rf_engine_open_with(struct rf_engine **out, const struct rf_engine_options *
   if (engine == NULL) return -ENOMEM;
   engine->log = options.log;
   engine->log_context = options.log_context;
+  follow_environment(engine, &options);
   engine->backends = substitute != NULL ? substitute->backends : rf_backend_tables;
   engine->context = substitute != NULL ? substitute->context : NULL;
   bool probed = substitute == NULL || substitute->probed;

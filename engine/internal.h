@@ -254,6 +254,7 @@ struct rf_engine {
   bool routed;   /* the choice was left to us: each op may go the way that suits it */
   rf_log_function *log;
   void *log_context;
+  enum rf_log_level most; /* where the log is stderr: the least important that it shows */
   char explanation[512];
   uint32_t *alive; /* a page that fork() wipes: 1 here, 0 in a child */
 
@@ -347,7 +348,10 @@ static inline uint32_t rf_slot_index(const struct rf_queue *queue, const struct 
 /* Takes as many ops as there are slots for: how many. */
 unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count);
 
-/* counters.c: from acceptance to now, where latency is kept */
+/* counters.c */
+/* The largest latency that falls into a bucket. */
+uint64_t rf_latency_bucket_end(unsigned bucket);
+/* From acceptance to now, where latency is kept. */
 void rf_latency_count(struct rf_queue *queue, uint64_t accepted_ns, uint64_t count);
 static inline void rf_latency_record(struct rf_queue *queue, uint64_t accepted_ns) {
   if (queue->now_ns != 0 && accepted_ns == queue->alike_ns) {

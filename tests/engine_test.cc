@@ -66,6 +66,39 @@ TEST_F(Engine, TakesTheBestThatWorksWhenNothingIsWished) {
   EXPECT_EQ(explanation_, log_.back().second);
 }
 
+// What an engine of a program without a log of its own says on stderr.
+std::string SaidWith(const char *level, rf_engine_options options) {
+  rf_engine *engine = nullptr;
+  setenv("RINGFALL_LOG", level, 1);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(0, rf_engine_open(&engine, &options));
+  EXPECT_EQ(0, rf_engine_close(engine));
+  unsetenv("RINGFALL_LOG");
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST_F(Engine, SpeaksOnStderrWhenTheEnvironmentWantsItAndNobodyElseListens) {
+  options_.log = nullptr;
+  options_.log_context = nullptr;
+  std::string said = SaidWith("info", options_);
+  EXPECT_EQ(0u, said.find("ringfall: ")) << said;
+  EXPECT_NE(std::string::npos, said.find(std::string("ringfall: info: ") + rf_backend_name(Best())))
+      << said;
+  EXPECT_EQ(std::string::npos, SaidWith("warning", options_).find("ringfall: info"));
+  EXPECT_EQ("", SaidWith("error", options_));
+  EXPECT_EQ("", SaidWith("", options_));
+  EXPECT_EQ("ringfall: error: RINGFALL_LOG=loud is not understood: error, warning or info\n",
+            SaidWith("loud", options_));
+}
+
+TEST_F(Engine, KeepsOffStderrWhenTheProgramListensOrTheEnvironmentIsIgnored) {
+  EXPECT_EQ("", SaidWith("info", options_));
+  EXPECT_FALSE(log_.empty());
+  options_.log = nullptr;
+  options_.ignore_environment = true;
+  EXPECT_EQ("", SaidWith("info", options_));
+}
+
 TEST_F(Engine, OpensWithoutOptions) {
   rf_engine *engine = nullptr;
   ASSERT_EQ(0, rf_engine_open(&engine, nullptr));

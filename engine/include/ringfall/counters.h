@@ -4,6 +4,7 @@
 #ifndef RINGFALL_COUNTERS_H
 #define RINGFALL_COUNTERS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <ringfall/op.h>
@@ -60,6 +61,27 @@ struct rf_counters {
   uint64_t generation;   /* how many backends this queue has gone through; 1 = the first */
   uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS]; /* by op and reason */
 };
+
+/* The room that both texts below fit in, whatever the counters are, with labels of up to 256
+ * bytes. */
+#define RF_COUNTERS_TEXT_SIZE 65536
+
+/*
+ * Counters as text, for a log or a person: "NAME VALUE" lines; fallbacks only where there were any.
+ * Like snprintf(): returns the length of the whole text, also where buf (size bytes, always ended
+ * with a 0 unless size is 0) has room for its beginning only.  Any thread; nothing is allocated.
+ */
+int rf_counters_text(const struct rf_counters *counters, char *buf, size_t size);
+
+/*
+ * The same in Prometheus' text format (version 0.0.4): ringfall_ops_accepted_total and so on,
+ * seconds and bytes as units; with the latency (NULL: without) as the histogram
+ * ringfall_latency_seconds.  labels, e.g. `queue="wal"`, go into every line as they are (NULL:
+ * none); the caller escapes what is in their quotes.  A page has each metric once: for several
+ * queues sum up their counters, or use rf_engine_counters().
+ */
+int rf_counters_prometheus(const struct rf_counters *counters, const struct rf_latency *latency,
+                           const char *labels, char *buf, size_t size);
 
 #ifdef __cplusplus
 }

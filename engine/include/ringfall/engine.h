@@ -53,7 +53,10 @@ struct rf_engine_options {
    * answering.  Default false. */
   bool probe_in_child;
   unsigned depth;       /* the depth that the probe asks the backends for; 0 (default): 128 */
-  rf_log_function *log; /* default NULL: messages are dropped */
+  /* Default NULL: messages are dropped; or, if the environment variable RINGFALL_LOG is "error",
+   * "warning" or "info", go to stderr, those of that level and the more important ones.  As
+   * RINGFALL_BACKEND, it is not read in set-user-ID programs, nor with ignore_environment. */
+  rf_log_function *log;
   void *log_context;
 };
 
