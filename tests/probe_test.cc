@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -301,6 +302,9 @@ TEST(Host, LeavesNothingBehind) {
   }
   EXPECT_EQ(Entries(directory.path()), files);
   EXPECT_EQ(Entries("/proc/self/fd").size(), descriptors);
+  // A thread that was joined is gone from /proc a moment later.
+  for (int i = 0; i < 1000 && Threads() != threads; i++)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(Threads(), threads);
 }
 
