@@ -52,7 +52,7 @@ struct rf_engine_options {
   /* Let a forked child try each backend first, for hosts whose seccomp filter kills instead of
    * answering.  Default false. */
   bool probe_in_child;
-  unsigned depth;       /* the depth that the probe asks the backends for; 0 (default): 128 */
+  unsigned depth; /* the depth that the probe asks the backends for; 0 (default): 128 */
   /* Default NULL: messages are dropped; or, if the environment variable RINGFALL_LOG is "error",
    * "warning" or "info", go to stderr, those of that level and the more important ones.  As
    * RINGFALL_BACKEND, it is not read in set-user-ID programs, nor with ignore_environment. */
