@@ -199,8 +199,10 @@ struct rf_backend_ops {
    */
   int (*salvage)(struct rf_backend *backend, int64_t timeout_ns);
 
-  /* Hands over answers that are there, without blocking: how many, at most max.  Fewer than max
-   * means that there are no more, or that pollable() is readable for those that just came in. */
+  /* Hands over answers that are there, without blocking: how many, at most max.  0 means that there
+   * are none.  Fewer than max may leave some that the kernel holds back until it is entered again,
+   * by the next call here or by submit(); but once pollable() was called, only such as it is
+   * readable for. */
   unsigned (*reap)(struct rf_backend *backend, struct rf_result *results, unsigned max);
 
   /*

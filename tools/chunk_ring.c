@@ -42,7 +42,8 @@ enum tool_exit chunk_ring_open(struct chunk_ring *ring, const char *command,
   const int status = open_chunks(ring, engine);
   if (status == 0) return TOOL_OK;
   chunk_ring_close(ring);
-  return tool_fail(command, TOOL_FAILED, "no memory for data: %s", strerror(-status));
+  return tool_fail(command, TOOL_FAILED, "no memory for data: %s",
+                   status_words(RF_FROM_ARENA, status, &(struct status_room){0}));
 }
 
 void chunk_ring_close(struct chunk_ring *ring) {
@@ -89,7 +90,8 @@ static enum tool_exit start(struct chunk_ring *ring, struct chunk *chunk, struct
                            : rf_transfer_read(ring->pool, &request, &chunk->token);
   if (status != 0)
     return tool_fail(ring->command, TOOL_FAILED, "%s: cannot start at offset %" PRIu64 ": %s",
-                     end->name, chunk->offset, strerror(-status));
+                     end->name, chunk->offset,
+                     status_words(RF_FROM_POOL, status, &(struct status_room){0}));
   chunk->state = write ? CHUNK_WRITING : CHUNK_READING;
   return TOOL_OK;
 }
@@ -122,7 +124,7 @@ static enum tool_exit judge(const struct chunk_ring *ring, const struct chunk *c
   if (result->status != 0)
     return tool_fail(ring->command, TOOL_FAILED, "%s: cannot %s at offset %" PRIu64 ": %s",
                      chunk->end->name, reading ? "read" : "write", chunk->offset + result->bytes,
-                     strerror(-result->status));
+                     status_words(RF_FROM_TRANSFER, result->status, &(struct status_room){0}));
   if (result->bytes == chunk->length) return TOOL_OK;
   return tool_fail(ring->command, TOOL_FAILED, "%s: became shorter while it was read",
                    chunk->end->name);

@@ -128,7 +128,8 @@ static enum tool_exit adopt(struct job *job, struct file_end *end, const char *n
   end->buffered = !job->options->choice.direct;
   const int status = rf_file_from_fd(job->session.engine, fd, false, &end->file);
   if (status != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", name, strerror(-status));
+    return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", name,
+                     status_words(RF_FROM_FILE, status, &(struct status_room){0}));
   return TOOL_OK;
 }
 

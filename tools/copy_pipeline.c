@@ -103,7 +103,7 @@ static enum tool_exit sync_target(struct copy_pipeline *p) {
   const int status = rf_transfer_write_sync(p->ring->pool, &request, NULL);
   if (status == 0) return TOOL_OK;
   return tool_fail(p->command, TOOL_FAILED, "%s: cannot sync: %s", p->target.name,
-                   strerror(-status));
+                   status_words(RF_FROM_TRANSFER, status, &(struct status_room){0}));
 }
 
 enum tool_exit copy_pipeline_run(struct copy_pipeline *p) {

@@ -155,7 +155,7 @@ static enum tool_exit open_file(struct job *job) {
   const int status = rf_file_from_fd(job->session.engine, job->source.fd, false, &job->end.file);
   if (status != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", job->end.name,
-                     strerror(-status));
+                     status_words(RF_FROM_FILE, status, &(struct status_room){0}));
   const uint64_t size = rf_file_get_info(job->end.file)->size;
   job->from = job->options->offset;
   if (job->from > size)

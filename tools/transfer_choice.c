@@ -71,7 +71,8 @@ enum tool_exit transfer_session_open(const char *command, const struct transfer_
   if (status != TOOL_OK) return status;
   const int error = rf_pool_open(session->engine, &choice->pool, &session->pool);
   if (error != 0)
-    return tool_fail(command, TOOL_FAILED, "cannot start workers: %s", strerror(-error));
+    return tool_fail(command, TOOL_FAILED, "cannot start workers: %s",
+                     status_words(RF_FROM_POOL, error, &(struct status_room){0}));
   return open_ring(command, &choice->pool, session);
 }
 

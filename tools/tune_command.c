@@ -274,7 +274,7 @@ static enum tool_exit open_engines(struct tune *tune) {
   const int status = rf_probe_host(&asked, &host);
   if (status != 0)
     return tool_fail(tune_command_name, TOOL_FAILED, "cannot probe this host: %s",
-                     strerror(-status));
+                     status_words(RF_FROM_PROBE, status, &(struct status_room){0}));
   tune->usual = host.selected;
   enum tool_exit opened = TOOL_OK;
   for (int b = 0; b < RF_BACKENDS && opened == TOOL_OK; b++) {
@@ -293,7 +293,7 @@ static enum tool_exit lend_file(struct tune *tune) {
         rf_file_from_fd(tune->engines[b], tune->file.new_file.fd, false, &tune->files[b]);
     if (status != 0)
       return tool_fail(tune_command_name, TOOL_FAILED, "%s: %s", tune->options.directory,
-                       strerror(-status));
+                       status_words(RF_FROM_FILE, status, &(struct status_room){0}));
   }
   return TOOL_OK;
 }

@@ -158,7 +158,8 @@ static enum tool_exit judge(struct trial *trial) {
   if (trial->status != 0)
     return tool_fail(tune_command_name, TOOL_FAILED, "%s: cannot %s with %s: %s",
                      trial->tune->options.directory, tune_side_name(trial->direction->side),
-                     rf_backend_name(trial->point->backend), strerror(-trial->status));
+                     rf_backend_name(trial->point->backend),
+                     status_words(RF_FROM_TRANSFER, trial->status, &(struct status_room){0}));
   trial->direction->direct = trial->direct;
   return trial->direction->side == TUNE_READ ? check_read(trial) : check_written(trial);
 }

@@ -120,7 +120,8 @@ static enum tool_exit open_side(struct job *job, const char *name) {
   side->end.buffered = !job->options->choice.direct;
   const int error = rf_file_from_fd(job->session.engine, side->source.fd, false, &side->end.file);
   if (error != 0)
-    return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", name, strerror(-error));
+    return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", name,
+                     status_words(RF_FROM_FILE, error, &(struct status_room){0}));
   side->size = rf_file_get_info(side->end.file)->size;
   return TOOL_OK;
 }

@@ -188,7 +188,8 @@ static enum tool_exit open_file(struct job *job) {
   job->cursor = job->options->offset;
   const int status = rf_file_from_fd(job->session.engine, fd, false, &end->file);
   if (status == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", end->name, strerror(-status));
+  return tool_fail(command, TOOL_FAILED, "%s: cannot be used: %s", end->name,
+                   status_words(RF_FROM_FILE, status, &(struct status_room){0}));
 }
 
 static enum tool_exit open_session(struct job *job) {
@@ -279,7 +280,8 @@ static enum tool_exit sync_file(const struct job *job) {
     request.file = job->end.file;
   const int status = rf_transfer_write_sync(job->session.pool, &request, NULL);
   if (status == 0) return TOOL_OK;
-  return tool_fail(command, TOOL_FAILED, "%s: cannot sync: %s", job->end.name, strerror(-status));
+  return tool_fail(command, TOOL_FAILED, "%s: cannot sync: %s", job->end.name,
+                   status_words(RF_FROM_TRANSFER, status, &(struct status_room){0}));
 }
 
 /* ---- all of it ---- */

@@ -136,7 +136,8 @@ int rf_submit_and_wait(struct rf_queue *queue, const struct rf_op *ops, unsigned
                        unsigned *accepted, struct rf_completion *completions, unsigned min,
                        unsigned max, int64_t timeout_ns);
 
-/* Flushes, and fills in up to max completions that are there already.  Returns how many. */
+/* Flushes, and fills in up to max completions that are there already.  Returns how many; there may
+ * be more, unless it is 0. */
 int rf_reap(struct rf_queue *queue, struct rf_completion *completions, unsigned max);
 
 enum rf_cancelled {
