@@ -176,6 +176,37 @@ TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
   EXPECT_EQ(rf_file_close(file), 0);
 }
 
+// Ops of one kind on one file go alike in all but this: each has memory of its own.
+TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
+  Open();
+  if (HasFatalFailure()) return;
+  std::string content = Pattern(kEnough * kBlock);
+  rf_file *file = NewFile(content, O_DIRECT);
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_open(rig.engine, content.size(), 0, &arena), 0);
+  void *memory = nullptr;
+  ASSERT_EQ(posix_memalign(&memory, kBlock, content.size()), 0);
+  char *registered = static_cast<char *>(rf_arena_base(arena)),
+       *plain = static_cast<char *>(memory);
+  ASSERT_TRUE(Reads(file, content, plain)); // so that the file is registered
+  backends.Take();
+  std::vector<rf_op> ops;
+  for (size_t i = 0; i < kEnough; i++)
+    ops.push_back(
+        rf_op_read(file, (i % 2 == 0 ? plain : registered) + i * kBlock, kBlock, i * kBlock, i));
+  EXPECT_TRUE(rig.Completed(rig.Do(ops), kEnough, kBlock));
+  std::vector<Seen> seen = backends.Take();
+  ASSERT_EQ(seen.size(), kEnough);
+  for (size_t i = 0; i < kEnough; i++)
+    EXPECT_EQ(seen[i].Has(RF_REQUEST_FIXED_MEMORY), i % 2 == 1) << "op " << i;
+  EXPECT_EQ(CountFlag(seen, RF_REQUEST_FIXED_FILE), kEnough);
+  for (size_t i = 1; i < kEnough; i += 2)
+    EXPECT_EQ(memcmp(registered + i * kBlock, content.data() + i * kBlock, kBlock), 0) << i;
+  free(memory);
+  EXPECT_EQ(rf_file_close(file), 0);
+  rf_arena_close(arena);
+}
+
 TEST_F(Registry, CopiesFromThePageCacheUseArenasAsOrdinaryMemory) {
   Open();
   if (HasFatalFailure()) return;
