@@ -33,6 +33,7 @@
 
 #include "backends/backend.h"
 #include "engine/substitute.h"
+#include "engine/trace.h"
 #include <ringfall/ringfall.h>
 
 #define RF_NONE UINT32_MAX /* no slot */
@@ -409,6 +410,7 @@ static inline void rf_slot_done(struct rf_queue *queue, struct rf_slot *slot, in
   }
   if (queue->latency != NULL) rf_latency_record(queue, slot->accepted_ns);
   rf_list_push(queue, &queue->done, index);
+  RF_TRACE_5(complete, queue, slot->user_data, (int)slot->kind, status, slot->done);
 }
 
 /* What an answer that is not simply all there means. */
