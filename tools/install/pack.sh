@@ -45,7 +45,13 @@ for header in "${headers[@]}"; do put 644 "$header" "include/ringfall/${header##
 fill "$PKG_CONFIG" lib/pkgconfig/ringfall.pc
 fill "$CMAKE_CONFIG" lib/cmake/ringfall/ringfall-config.cmake
 fill "$CMAKE_VERSION" lib/cmake/ringfall/ringfall-config-version.cmake
-for page in "${man[@]}"; do put 644 "$page" "share/man/man${page##*.}/${page##*/}"; done
+for page in "${man[@]}"; do
+  put 644 "$page" "share/man/man${page##*.}/${page##*/}"
+  # man(1) finds a page by its file's name: one more for each function.
+  for name in $(sed -n 's/^\.Nm \(rf_[a-z0-9_]*\).*/\1/p' "$page"); do
+    ln -s "${page##*/}" "$root/share/man/man${page##*.}/$name.${page##*.}"
+  done
+done
 for text in "${doc[@]}"; do put 644 "$text" "share/doc/ringfall/${text##*/}"; done
 put 644 "$COMPLETION" share/bash-completion/completions/ringfall
 
