@@ -23,7 +23,14 @@ version=$major.$(version_part MINOR).$(version_part PATCH)
 # All flags of the link but its soname: what a static library leaves to the program.
 flags=$(grep -v '^-Wl,-soname,' "$LINK_FLAGS" | sort -u | paste -s -d ' ')
 
-top=ringfall-$version-linux-$(uname -m)
+# e_machine of ELF: it may have been built for another machine than this one.
+case $(od -An -tu2 -j18 -N2 "$SHARED" | tr -d ' ') in
+  62) machine=x86_64 ;;
+  183) machine=aarch64 ;;
+  243) machine=riscv64 ;;
+  *) machine=$(uname -m) ;;
+esac
+top=ringfall-$version-linux-$machine
 root=$scratch/$top
 
 # put MODE FILE NAME: a file, at that name below the prefix.
