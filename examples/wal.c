@@ -36,6 +36,7 @@ struct batch {
 };
 
 struct wal {
+  int lock_fd; /* keeps others out: see open_parts() */
   struct rf_file *file;
   struct rf_arena *arena; /* the two batches */
   struct rf_queue *queue; /* the leader's; see lead() */
@@ -191,6 +192,8 @@ static void *lead(void *argument) {
     pthread_cond_broadcast(&wal->done);
   }
   pthread_mutex_unlock(&wal->lock);
+  (void)rf_queue_close(wal->queue); /* by its owner, while that lives; it is empty */
+  wal->queue = NULL;
   return NULL;
 }
 
@@ -347,10 +350,14 @@ static int recover(struct rf_engine *engine, struct wal *wal, struct rf_queue *q
 static int open_parts(struct rf_engine *engine, struct wal *wal, const char *path,
                       wal_visitor *visit, void *context, struct wal_recovery *found) {
   struct rf_queue *queue; /* of this thread; the leader's is another */
-  int status = rf_file_open(engine, path, O_RDWR | O_CREAT, 0644, &wal->file);
+  /* A descriptor for the lock alone.  Those that ringfall has are registered with its rings, and
+   * the kernel lets go of a ring some time after it was closed, or after the process was killed:
+   * so long would the log seem to be open elsewhere. */
+  wal->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (wal->lock_fd < 0) return -errno;
+  if (flock(wal->lock_fd, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? -EBUSY : -errno;
+  int status = rf_file_open(engine, path, O_RDWR, 0, &wal->file);
   if (status != 0) return status;
-  if (flock(rf_file_fd(wal->file), LOCK_EX | LOCK_NB) != 0)
-    return errno == EWOULDBLOCK ? -EBUSY : -errno;
   status = rf_arena_open(engine, 2 * BATCH, 0, &wal->arena);
   if (status != 0) return status;
   status = rf_queue_open(engine, NULL, &queue);
@@ -364,7 +371,8 @@ static int open_parts(struct rf_engine *engine, struct wal *wal, const char *pat
 static void close_parts(struct wal *wal) {
   (void)rf_queue_close(wal->queue);
   rf_arena_close(wal->arena);
-  (void)rf_file_close(wal->file); /* and with it the lock is gone */
+  (void)rf_file_close(wal->file);
+  if (wal->lock_fd >= 0) close(wal->lock_fd);
   pthread_cond_destroy(&wal->done);
   pthread_cond_destroy(&wal->work);
   pthread_mutex_destroy(&wal->lock);
@@ -376,6 +384,7 @@ int wal_open(struct rf_engine *engine, const char *path, wal_visitor *visit, voi
   struct wal_recovery recovery = {0};
   struct wal *wal = calloc(1, sizeof(*wal));
   if (wal == NULL) return -ENOMEM;
+  wal->lock_fd = -1;
   pthread_mutex_init(&wal->lock, NULL);
   pthread_cond_init(&wal->work, NULL);
   pthread_cond_init(&wal->done, NULL);
