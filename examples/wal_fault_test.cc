@@ -54,6 +54,8 @@ protected:
     const char *where = nullptr;
     EXPECT_EQ(rf_fault_plan_parse(("stand_in " + plan_text).c_str(), &plan, &where), 0) << where;
     EXPECT_EQ(rf_fault_injector_open(&plan, &injector), 0);
+    answered.clear();
+    rf_fault_injector_observe(injector, Note, this);
     rf_engine_options options;
     rf_engine_options_init(&options);
     options.ignore_environment = true;
@@ -125,8 +127,14 @@ protected:
   wal *log = nullptr;
   wal_recovery recovery = {};
   Records found, acknowledged;
+  std::vector<std::string> answered; // the ops that were done, in order
 
 private:
+  // Called on the log's thread; it is looked at when that has ended.
+  static void Note(void *self, const rf_fault_event *event) {
+    static_cast<WalFaults *>(self)->answered.emplace_back(
+        rf_op_name(static_cast<rf_op_kind>(event->op)));
+  }
   static void Take(void *self, uint64_t, const void *data, size_t size) {
     static_cast<WalFaults *>(self)->found.emplace_back(static_cast<const char *>(data), size);
   }
@@ -220,6 +228,18 @@ TEST_P(WalFaults, ASyncThatFailsIsNeverTriedAgain) {
   ExpectAllThatWasAcknowledged({"who knows"});
 }
 
+// A sync that overtakes the write in front of it makes nothing durable, and succeeds.
+TEST_P(WalFaults, TheSyncComesAfterTheWriteHoweverSlowThatIs) {
+  ASSERT_EQ(Start("delay=3ms:write"), 0);
+  EXPECT_EQ(Append("one"), 0);
+  EXPECT_EQ(Append("two"), 0);
+  Stop(0);
+  const std::vector<std::string> expected = {"read",      "fsync",                 // recovery
+                                             "fallocate", "write",    "fdatasync", // the first
+                                             "write",     "fdatasync"};
+  EXPECT_EQ(answered, expected);
+}
+
 // As when a ring is taken away: whether it was done, nobody knows.
 TEST_P(WalFaults, AnAnswerThatIsLostCountsAsAnError) {
   for (const std::string op : {"write", "fdatasync"}) {
@@ -244,6 +264,16 @@ TEST_P(WalFaults, AnErrorOfReadingIsNotTheEndOfTheLog) {
 
 TEST_P(WalFaults, ALogThatCannotBeMadeDurableIsNotOpened) {
   EXPECT_EQ(Start("error=EIO:fsync"), -EIO);
+  Stop(0);
+  ExpectAllThatWasAcknowledged();
+}
+
+// What the page cache has, the disk may not have: see recover() in wal.c.
+TEST_P(WalFaults, RecoveryReadsTheDiskWhereItCan) {
+  rf_directory directory;
+  ASSERT_EQ(rf_probe_directory(path.substr(0, path.rfind('/')).c_str(), &directory), 0);
+  const bool possible = directory.direct_error == 0;
+  EXPECT_EQ(Start("error=EIO:read,direct"), possible ? -EIO : 0);
   Stop(0);
   ExpectAllThatWasAcknowledged();
 }

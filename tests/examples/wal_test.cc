@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <ringfall/ringfall.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -23,6 +25,15 @@
 #include "tests/raw_host.h"
 #include "tests/test_files.h"
 #include "tests/tool_process.h"
+
+// Every call of fsync in this program comes by here: -Wl,--wrap=fsync.
+static std::atomic<unsigned> directories_synced{0};
+extern "C" int __real_fsync(int fd);
+extern "C" int __wrap_fsync(int fd) {
+  struct stat info = {};
+  if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) directories_synced++;
+  return __real_fsync(fd);
+}
 
 namespace {
 
@@ -233,6 +244,13 @@ TEST_F(WalFile, IsOpenOnceAtATime) {
   Append("undisturbed");
   Close();
   Expect({"undisturbed"});
+}
+
+TEST_F(WalFile, HasItsNameMadeDurableBeforeTheFirstRecord) {
+  const unsigned before = directories_synced;
+  ASSERT_EQ(Open(), 0);
+  EXPECT_EQ(directories_synced, before + 1);
+  Close();
 }
 
 TEST_F(WalFile, SaysWhyItCannotBeOpened) {
