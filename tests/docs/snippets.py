@@ -36,6 +36,7 @@ import markdown
 # How many blocks of each page may be left out: those that need what no test has (a container
 # engine, a cluster, another Bazel).
 NOT_RUN = {
+    "docs/getting-started.md": 1,
 }
 
 TIME_MOST = 120  # seconds, for one block
@@ -100,8 +101,10 @@ def source_of(block, declarations):
     place = '#line %d "%s"\n' % (block.line, block.page)
     if is_program(block):
         return place + block.text
-    include = "" if "#include <ringfall/" in declarations else "#include <ringfall/ringfall.h>\n"
-    head = include + '#line 1 "%s: with"\n%s\n' % (block, declarations)
+    lines = declarations.splitlines()
+    lines = [line for line in lines if line.startswith("#")] + ["#include <ringfall/ringfall.h>"] + \
+        [line for line in lines if not line.startswith("#")]
+    head = '#line 1 "%s: with"\n%s\n' % (block, "\n".join(lines))
     if defines_functions(block):
         return head + place + block.text
     return head + "static int piece(void) {\n" + place + block.text + "return 0;\n}\n" \
