@@ -383,6 +383,52 @@ INSTANTIATE_TEST_SUITE_P(Sets, Restricted,
                                                                           : "Plain");
                          });
 
+// ---- deferred work -----------------------------------------------------------------------------
+
+class WorkFlag : public RingOptions {
+protected:
+  // As the kernel may: behind the work that it tells of, when that has been done already.
+  void PutUp() { __atomic_or_fetch(last_ring->sq.kflags, IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST); }
+
+  void ExpectItTakenDown(unsigned calls) {
+    int end = -1;
+    char byte = 0;
+    rf_file *pipe = NewPipe(&end);
+    rf_op slow = rf_op_read(pipe, &byte, 1, 0, 1);
+    rf_completion done = {};
+    ASSERT_EQ(rf_submit(rig.queue, &slow, 1), 1);
+    ASSERT_EQ(rf_flush(rig.queue), 0);
+    PutUp();
+    EXPECT_EQ(rf_reap(rig.queue, &done, 1), 0); // and comes back
+    uint64_t before = rig.Counters().system_calls;
+    EXPECT_EQ(rf_reap(rig.queue, &done, 1), 0);
+    EXPECT_EQ(rig.Counters().system_calls - before, calls);
+    ASSERT_EQ(write(end, "!", 1), 1);
+    EXPECT_EQ(rf_wait(rig.queue, &done, 1, 1, kLostNs), 1);
+    EXPECT_EQ(done.bytes, 1);
+    EXPECT_EQ(rf_file_close(pipe), 0);
+    close(end);
+  }
+};
+
+TEST_P(WorkFlag, IsTakenDownWhereItTellsOfNothing) {
+  Open();
+  if (!HasFatalFailure()) ExpectItTakenDown(0);
+}
+
+TEST_P(WorkFlag, IsTakenDownInAPollableQueueToo) {
+  Open();
+  ASSERT_GE(rf_queue_fd(rig.queue), 0);
+  ExpectItTakenDown(1); // to empty the eventfd
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, WorkFlag, testing::Values(0, int{kRestricted}, int{kKernelThread}),
+                         [](const auto &given) {
+                           return std::string(given.param == 0             ? "None"
+                                              : given.param == kRestricted ? "Restricted"
+                                                                           : "KernelThread");
+                         });
+
 // ---- the kernel's thread -----------------------------------------------------------------------
 
 class KernelThread : public RingOptions {};

@@ -4,11 +4,14 @@
 # emulated NVMe disk, and runs the conformance and fault suites, the probe and machine_test there;
 # then cuts the power of one at many points (crash.h).  Prints one line for each program and kernel.
 #
-#     tests/kernels/run.sh [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]
+#     tests/kernels/run.sh [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]
+#                          [--programs NAME[,NAME...]]
 #
 #   --cache DIR    keeps the kernels for a week; default ~/.cache/ringfall-kernels
 #   --table FILE   writes what each kernel selected and has, as a page of the documentation
+#   --logs DIR     keeps what the machines said
 #   --only SUITES  of: bullseye bookworm trixie forky crash
+#   --programs NAMES  of the programs below; tests' names without _test
 #
 # Needs a Debian or Ubuntu machine; as root it installs what is missing.  1 GB of memory and 300 MB
 # of disk for each of the two machines that run at a time.
@@ -23,21 +26,30 @@ MIRROR=${RINGFALL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' '
 readonly MIRROR
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio e2fsprogs xz-utils debian-archive-keyring)
+# Test programs of //tests, and of others with their package; init says what is left out of them.
 readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
-  conformance_wait conformance_ops conformance_data)
-readonly MACHINE_SECONDS=900
+  conformance_wait conformance_ops conformance_data fault_injection registry ring_options route
+  watchdog failover transfer_data transfer_token transfer_fault transfer_matrix model)
+readonly SUITES_RUN=(probe_json table_row machine "${GTESTS[@]}")
+readonly DENIED_RUN=(probe_json machine engine) # on a machine that is denied rings from its start
+readonly MACHINE_SECONDS=1800
 readonly CRASH_ROUNDS=6 CRASH_POINTS=200
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringfall-kernels
 table=
+logs=
 only=all
+programs=all
 while [ $# -gt 0 ]; do
   case $1 in
     --cache) cache=$2 ;;
     --table) table=$2 ;;
+    --logs) logs=$2 ;;
     --only) only=$2 ;;
+    --programs) programs=$2 ;;
     *)
-      echo "usage: $0 [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]" >&2
+      echo "usage: $0 [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]" \
+        "[--programs NAME[,NAME...]]" >&2
       exit 2
       ;;
   esac
@@ -54,10 +66,20 @@ failed=0
 line() {
   if [ "$1" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
   printf '%-7s %s\n' "$1" "$2"
-  if [ "$1" != passed ] && [ -n "${3:-}" ]; then sed 's/^/        /' "$3"; fi
+  if [ "$1" != passed ] && [ -n "${3:-}" ]; then
+    sed '/^\[ RUN /{N;/\n\[       OK /d}' "$3" | grep -v '^\[----------\]' | sed 's/^/        /'
+  fi
 }
 
 wanted() { [ "$only" = all ] || [[ ",$only," == *",$1,"* ]]; }
+
+# chosen PROGRAMS...: those of them that --programs names.
+chosen() {
+  local name
+  for name in "$@"; do
+    if [ "$programs" = all ] || [[ ",$programs," == *",$name,"* ]]; then echo "$name"; fi
+  done
+}
 
 # ---- what is needed ------------------------------------------------------------------------------
 
@@ -126,7 +148,12 @@ fetch() {
 
 build() {
   local targets=() name
-  for name in "${GTESTS[@]}"; do targets+=("//tests:${name}_test"); done
+  for name in "${GTESTS[@]}"; do
+    case $name in
+      model) targets+=(//tests/model:model_test) ;;
+      *) targets+=("//tests:${name}_test") ;;
+    esac
+  done
   targets+=(//tools:ringfall //tests/kernels:machine_test //tests/kernels:table_row
     //tests/kernels:crash_guest //tests/kernels:crash_check)
   tools/bazel build --noshow_progress --config=static "${targets[@]}" || return 1
@@ -176,8 +203,9 @@ suite_machines() {
     -device nvme,serial=0,drive=n0
     -drive "file=$here/spare,if=none,id=n1,format=raw,cache=unsafe"
     -device nvme,serial=1,drive=n1)
-  machine "$suite" suites "PLAN=suites DISK=/dev/nvme0n1" "${drives[@]}"
-  machine "$suite" denied "PLAN=denied DISK=/dev/nvme0n1 sysctl.kernel.io_uring_disabled=2" "${drives[@]}"
+  local all=$(chosen "${SUITES_RUN[@]}" | paste -sd,) few=$(chosen "${DENIED_RUN[@]}" | paste -sd,)
+  [ -z "$all" ] || machine "$suite" suites "PLAN=suites PROGRAMS=$all DISK=/dev/nvme0n1" "${drives[@]}"
+  [ -z "$few" ] || machine "$suite" denied "PLAN=denied PROGRAMS=$few DISK=/dev/nvme0n1 sysctl.kernel.io_uring_disabled=2" "${drives[@]}"
   rm -f "$here/disk" "$here/spare"
 }
 
@@ -203,6 +231,7 @@ unexpected_skips() {
 
 # judge SUITE NAME PROGRAMS...: one line for each program that ought to have run.
 judge() {
+  [ $# -gt 2 ] || return
   local suite=$1 log=$scratch/$1/$2.log kernel program part end
   kernel=$(sed -n 's/^@@ kernel //p' "$log" | head -1)
   shift 2
@@ -249,8 +278,10 @@ run_suites() {
   done
   wait
   for suite in "${suites[@]}"; do
-    judge "$suite" suites probe_json table_row machine "${GTESTS[@]}"
-    judge "$suite" denied probe_json machine engine
+    # shellcheck disable=SC2046  # names without spaces
+    judge "$suite" suites $(chosen "${SUITES_RUN[@]}")
+    # shellcheck disable=SC2046
+    judge "$suite" denied $(chosen "${DENIED_RUN[@]}")
   done
 }
 
@@ -306,6 +337,15 @@ write_table() {
   done
 }
 
+keep_logs() {
+  local suite name
+  for suite in "${SUITES[@]}"; do
+    for name in "$scratch/$suite"/*.log; do
+      if [ -f "$name" ]; then mkdir -p "$logs" && cp "$name" "$logs/$suite-$(basename "$name")"; fi
+    done
+  done
+}
+
 # ---- all of it -----------------------------------------------------------------------------------
 
 if ! install_packages; then
@@ -320,6 +360,7 @@ else
   run_suites
   if wanted crash; then run_crashes; fi
   if [ -n "$table" ]; then write_table >"$table"; fi
+  if [ -n "$logs" ]; then keep_logs; fi
 fi
 
 echo "$passed passed, $failed failed"
