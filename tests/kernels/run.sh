@@ -190,7 +190,7 @@ machine() {
   timeout "$MACHINE_SECONDS" qemu-system-x86_64 -accel tcg,thread=single -m 1024 -smp 2 \
     -display none -serial stdio -monitor none -nic none -no-reboot -kernel "$cache/$suite/vmlinuz" \
     -initrd "$scratch/$suite/initramfs" \
-    -append "console=ttyS0 quiet loglevel=3 panic=-1 nvme.poll_queues=1 $append" "$@" \
+    -append "console=ttyS0 quiet loglevel=3 panic=-1 nvme.poll_queues=1 nvme_core.io_timeout=3 $append" "$@" \
     </dev/null 2>&1 | sed -u 's/\r//g' >"$scratch/$suite/$name.log"
 }
 
