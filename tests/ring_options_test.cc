@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -345,8 +346,12 @@ TEST_P(Restricted, TakesTheOpsItNeedsAndNoOthers) {
                                 IORING_OP_POLL_ADD,    IORING_OP_ASYNC_CANCEL};
   Open();
   if (HasFatalFailure()) return;
-  ASSERT_EQ(rig.Do(rf_op_nop(1)).status, 0); // enables the ring
-  for (int opcode = 0; opcode < IORING_OP_LAST; opcode++) {
+  ASSERT_EQ(rig.Do(rf_op_nop(1)).status, 0);     // enables the ring
+  io_uring_probe *kernel = io_uring_get_probe(); // which may have fewer than the header names
+  ASSERT_NE(kernel, nullptr);
+  int ops = std::min(int{IORING_OP_LAST}, kernel->last_op + 1);
+  io_uring_free_probe(kernel);
+  for (int opcode = 0; opcode < ops; opcode++) {
     int answer = Answer(opcode);
     if (needed.count(opcode) != 0)
       EXPECT_NE(answer, -EACCES) << "opcode " << opcode;
@@ -372,11 +377,15 @@ TEST_P(Restricted, TakesNoRegistrationThatItDoesNotUse) {
   Open();
   if (HasFatalFailure()) return;
   ASSERT_EQ(rig.Do(rf_op_nop(1)).status, 0);
-  for (int what = 0; what < IORING_REGISTER_LAST; what++) {
+  auto answer = [](int what) {
+    return syscall(SYS_io_uring_register, last_ring->ring_fd, what, nullptr, 0) == 0 ? 0 : errno;
+  };
+  int calls = IORING_REGISTER_LAST; // a kernel older than the header does not have the last of them
+  while (calls > 0 && answer(calls - 1) == EINVAL) calls--;
+  EXPECT_GT(calls, *needed.rbegin());
+  for (int what = 0; what < calls; what++) {
     if (needed.count(what) != 0) continue;
-    long answer = syscall(SYS_io_uring_register, last_ring->ring_fd, what, nullptr, 0);
-    EXPECT_EQ(answer, -1) << what;
-    EXPECT_EQ(errno, EACCES) << what << ": " << strerror(errno);
+    EXPECT_EQ(answer(what), EACCES) << what;
   }
   EXPECT_TRUE(rig.RoundTrip());
 }

@@ -378,7 +378,8 @@ static int start(struct uring_backend *self) {
   return 0;
 }
 
-/* Reads and writes: as io_uring_prep_rw() and what is added to it, each field written once. */
+/* Reads and writes, in a clean entry: as io_uring_prep_rw() and what is added to it, each field
+ * written once. */
 static void prepare_transfer(struct io_uring_sqe *sqe, const struct rf_request *request) {
   static const uint8_t codes[][2] = {
       [RF_REQUEST_READ] = {IORING_OP_READ, IORING_OP_READ_FIXED},
@@ -388,7 +389,6 @@ static void prepare_transfer(struct io_uring_sqe *sqe, const struct rf_request *
   };
   unsigned flags = request->flags;
   bool fixed_file = flags & RF_REQUEST_FIXED_FILE, fixed_memory = flags & RF_REQUEST_FIXED_MEMORY;
-  memset(sqe, 0, sizeof(*sqe));
   sqe->opcode = codes[request->kind][fixed_memory];
   sqe->flags = fixed_file ? IOSQE_FIXED_FILE : 0;
   sqe->fd = fixed_file ? request->file_slot : request->fd;
@@ -402,8 +402,11 @@ static void prepare_transfer(struct io_uring_sqe *sqe, const struct rf_request *
   sqe->rw_flags = rf_request_rwf(request);
 }
 
+/* liburing's io_uring_prep_ functions clean the entry in some releases (2.3), and in others (2.15)
+ * count on io_uring_get_sqe() for that, which is not used here. */
 static void prepare(struct io_uring_sqe *sqe, struct rf_request *request) {
   int fd = request->fd;
+  memset(sqe, 0, sizeof(*sqe));
   switch (request->kind) {
     case RF_REQUEST_READ:
     case RF_REQUEST_WRITE:
