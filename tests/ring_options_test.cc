@@ -382,7 +382,7 @@ TEST_P(Restricted, TakesNoRegistrationThatItDoesNotUse) {
   };
   int calls = IORING_REGISTER_LAST; // a kernel older than the header does not have the last of them
   while (calls > 0 && answer(calls - 1) == EINVAL) calls--;
-  EXPECT_GT(calls, *needed.rbegin());
+  EXPECT_GT(calls, int{IORING_REGISTER_ENABLE_RINGS}); // which came with restrictions
   for (int what = 0; what < calls; what++) {
     if (needed.count(what) != 0) continue;
     EXPECT_EQ(answer(what), EACCES) << what;
