@@ -183,6 +183,101 @@ TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
   EXPECT_EQ(rf_file_close(file), 0);
 }
 
+// The arena's pages as direct I/O needs them, in memory that the test has.
+char *Aligned(std::vector<char> *memory) {
+  auto at = reinterpret_cast<uintptr_t>(memory->data());
+  return memory->data() + (kBlock - at % kBlock) % kBlock;
+}
+
+TEST_F(Registry, AdoptedMemoryIsRegisteredLikeAnArenas) {
+  Open();
+  if (HasFatalFailure()) return;
+  std::vector<char> memory(34 * kBlock);
+  char *base = Aligned(&memory);
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &arena), 0);
+  std::string data = Pattern(32 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 32u);
+  EXPECT_EQ(Memory(), 1);
+  EXPECT_TRUE(Reads(file, data, base + kBlock)) << "the last block lies behind it";
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 31u);
+  rf_arena_close(arena);
+  EXPECT_EQ(Memory(), 0);
+  EXPECT_TRUE(Reads(file, data, base)) << "the memory is still there";
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 0u);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+TEST_F(Registry, ArenasOfTheSameMemoryGoOneByOne) {
+  Open();
+  if (HasFatalFailure()) return;
+  std::vector<char> memory(34 * kBlock);
+  char *base = Aligned(&memory);
+  rf_arena *first = nullptr, *second = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &first), 0);
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &second), 0);
+  std::string data = Pattern(32 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(Memory(), 2);
+  rf_arena_close(first);
+  EXPECT_EQ(Memory(), 1);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 64u);
+  rf_arena_close(second);
+  EXPECT_EQ(Memory(), 0);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+TEST_F(Registry, MemoryThatTheKernelDoesNotTakeIsUsedUnregistered) {
+  Open();
+  if (HasFatalFailure()) return;
+  char *base = static_cast<char *>(
+      mmap(nullptr, 32 * kBlock, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(base, MAP_FAILED);
+  ASSERT_EQ(munmap(base + 16 * kBlock, 16 * kBlock), 0); // not there: nothing to be registered
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &arena), 0);
+  std::string data = Pattern(16 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 0u);
+  EXPECT_TRUE(rig.Logged(RF_LOG_INFO, {"unregistered"})) << rig.Log();
+  rf_arena_close(arena);
+  munmap(base, 16 * kBlock);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+// Each has its own, and a block is large: registering them would only cost.
+TEST_F(Registry, FilesOfTransfersAreNotRegistered) {
+  Open();
+  if (HasFatalFailure()) return;
+  rf_pool_options options;
+  rf_pool_options_init(&options);
+  options.block_size = kBlock;
+  options.workers = 1;
+  rf_pool *pool = nullptr;
+  ASSERT_EQ(rf_pool_open(rig.engine, &options, &pool), 0);
+  std::string data = Pattern(64 * kBlock), back(data.size(), '\0');
+  int fd = NewFd(data, 0);
+  backends.Take();
+  rf_transfer_request request;
+  rf_transfer_request_init(&request);
+  request.fd = fd;
+  request.buffer = back.data();
+  request.length = back.size();
+  rf_transfer_result result;
+  ASSERT_EQ(rf_transfer_read_sync(pool, &request, &result), 0);
+  EXPECT_TRUE(back == data);
+  std::vector<Seen> seen = backends.Take();
+  EXPECT_GE(seen.size(), 64u);
+  EXPECT_EQ(CountFlag(seen, RF_REQUEST_FIXED_FILE), 0u);
+  rf_pool_close(pool, RF_POOL_DRAIN);
+  close(fd);
+}
+
 // Ops of one kind on one file go alike in all but this: each has memory of its own.
 TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
   RF_NEEDS_PLACES();
