@@ -43,6 +43,10 @@ constexpr size_t kBlock = 4096;
 constexpr size_t kEnough = 20; // ops on a file, after which it is registered for sure
 constexpr int kLostMs = static_cast<int>(kLostNs / 1000000);
 
+#define RF_NEEDS_PLACES()                                                                          \
+  if (!raw_host::HasPlaces()) GTEST_SKIP() << "needs rings with places to be filled in (Linux "    \
+                                              "5.19)"
+
 // A queue on a ring, watched.
 class Registry : public testing::Test {
 protected:
@@ -124,6 +128,7 @@ void DoIt(bool elsewhere, const std::function<void()> &work) {
 // ---- that it is used ---------------------------------------------------------------------------
 
 TEST_F(Registry, RegistersAFileAfterAFewOpsOnIt) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   EXPECT_EQ(Files(), 0);
@@ -137,6 +142,7 @@ TEST_F(Registry, RegistersAFileAfterAFewOpsOnIt) {
 }
 
 TEST_F(Registry, VectorsGoThroughTheRegisteredFileToo) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(rig.RoundTrip(kEnough));
@@ -151,6 +157,7 @@ TEST_F(Registry, VectorsGoThroughTheRegisteredFileToo) {
 }
 
 TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   rf_arena *arena = nullptr;
@@ -273,6 +280,7 @@ TEST_F(Registry, FilesOfTransfersAreNotRegistered) {
 
 // Ops of one kind on one file go alike in all but this: each has memory of its own.
 TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string content = Pattern(kEnough * kBlock);
@@ -303,6 +311,7 @@ TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
 }
 
 TEST_F(Registry, CopiesFromThePageCacheUseArenasAsOrdinaryMemory) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   rf_arena *arena = nullptr;
@@ -344,6 +353,7 @@ TEST_F(Registry, OddLengthsAndNothingAtAllAreTheSameInArenas) {
 }
 
 TEST_F(Registry, AQueueOpenedLaterRegistersTheArenasThatAreThere) {
+  RF_NEEDS_PLACES();
   rf_arena *arena = nullptr;
   ASSERT_EQ(rig.OpenEngine(backends.substitute()), 0);
   ASSERT_EQ(rf_arena_open(rig.engine, kBlock, 0, &arena), 0);
@@ -395,6 +405,7 @@ TEST_P(Stale, MemoryMappedWhereAnArenaWasGetsTheData) {
 
 // The place of the old one is taken by the new one, which may well be at the same address.
 TEST_P(Stale, AnArenaInPlaceOfAnotherGetsTheData) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -412,6 +423,7 @@ TEST_P(Stale, AnArenaInPlaceOfAnotherGetsTheData) {
 }
 
 TEST_P(Stale, AFileInPlaceOfAClosedOneIsTheOneThatIsRead) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string first = Pattern(kEnough * kBlock, 1), second = Pattern(kEnough * kBlock, 2);
@@ -438,6 +450,7 @@ INSTANTIATE_TEST_SUITE_P(ClosedBy, Stale, testing::Bool(), [](const auto &given)
 });
 
 TEST_F(Registry, AFileClosedBeforeItWasRegisteredLeavesItsPlaceToTheNext) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -453,6 +466,7 @@ TEST_F(Registry, AFileClosedBeforeItWasRegisteredLeavesItsPlaceToTheNext) {
 }
 
 TEST_F(Registry, AChildsUseOfTheMemoryDoesNotTakeItFromTheRing) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -473,6 +487,7 @@ TEST_F(Registry, AChildsUseOfTheMemoryDoesNotTakeItFromTheRing) {
 // ---- more than there are places for ------------------------------------------------------------
 
 TEST_F(Registry, MoreFilesThanPlacesAreAllReadRight) {
+  RF_NEEDS_PLACES();
   constexpr size_t kFiles = 300;
   rig.queue_options.depth = 512;
   Open();
@@ -503,6 +518,7 @@ TEST_F(Registry, MoreFilesThanPlacesAreAllReadRight) {
 }
 
 TEST_F(Registry, MoreArenasThanPlacesAllGetTheirData) {
+  RF_NEEDS_PLACES();
   constexpr size_t kArenas = 40;
   Open();
   if (HasFatalFailure()) return;
@@ -601,6 +617,7 @@ private:
 };
 
 TEST_F(Registry, AFileClosedByTheQueuesThreadIsLetGoAtOnce) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -612,6 +629,7 @@ TEST_F(Registry, AFileClosedByTheQueuesThreadIsLetGoAtOnce) {
 }
 
 TEST_F(Registry, AFileClosedByAnotherThreadIsLetGoAtTheQueuesNextCall) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -625,6 +643,7 @@ TEST_F(Registry, AFileClosedByAnotherThreadIsLetGoAtTheQueuesNextCall) {
 }
 
 TEST_F(Registry, FilesAreLetGoWithTheQueue) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -636,6 +655,7 @@ TEST_F(Registry, FilesAreLetGoWithTheQueue) {
 }
 
 TEST_F(Registry, FilesAreLetGoWithTheQueueOfAThreadThatHasEnded) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -648,6 +668,7 @@ TEST_F(Registry, FilesAreLetGoWithTheQueueOfAThreadThatHasEnded) {
 
 // Nobody but that thread can take the ring's descriptor out of its table.
 TEST_F(Registry, FilesOfAQueueThatAnotherThreadClosesAreLetGoWhenItsThreadEnds) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -705,6 +726,7 @@ void WorksWithoutRegistration(Rig *rig) {
 }
 
 TEST_F(Registry, RefusedInUseLeavesTheRingAtWork) {
+  RF_NEEDS_PLACES();
   RF_IN_CHILD({
     Rig own;
     own.engine_options = rig.engine_options;
@@ -758,6 +780,7 @@ TEST_F(Registry, RefusedBeforeTheFirstOpLeadsToThreads) {
 }
 
 TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
+  RF_NEEDS_PLACES();
   RF_IN_CHILD({
     if (geteuid() != 0) in_child::Skip("root, to become another user");
     rlimit limit = {256 << 10, 256 << 10}; // a ring and a small arena, and no more

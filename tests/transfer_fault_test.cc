@@ -241,7 +241,7 @@ TEST_P(TransferFaults, SignalStormsAreNeverSeen) {
 TEST_P(TransferFaults, TheCallersDescriptorKeepsFlagsAndOffset) {
   constexpr size_t kSize = 100000;
   Buffer room(kSize);
-  for (int extra : {0, O_DIRECT, O_APPEND, O_NONBLOCK}) {
+  for (int extra : {0, DirectFlag(), O_APPEND, O_NONBLOCK}) {
     std::string path = NewFile(kSize);
     int fd = OpenFd(path, O_RDWR | extra);
     int flags = fcntl(fd, F_GETFL);
@@ -272,7 +272,7 @@ TEST_P(TransferFaults, FilesWithoutANameAndFilesOfTheEngineWork) {
   EXPECT_EQ(kSize, Write(pool, ByFd(fd, data.data(), kSize)).bytes);
   EXPECT_EQ(kSize, Read(pool, ByFd(fd, room.data(), kSize)).bytes);
   EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0));
-  for (int extra : {0, O_DIRECT}) {
+  for (int extra : {0, DirectFlag()}) {
     rf_file *file = OpenFile(NewPath(), O_RDWR | O_CREAT | extra);
     rf_transfer_request request = ByFd(-1, data.data(), kSize);
     request.file = file;
