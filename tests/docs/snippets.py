@@ -40,6 +40,12 @@ NOT_RUN = {
     "docs/tasks/container.md": 5,
 }
 
+# Pages whose blocks another test takes and runs, in an order and with files of its own.
+RUN_BY = {
+    "docs/installing.md": "tests/dist/dist_test.sh",
+    "docs/tracing.md": "tests/tracing/tracers_test.sh",
+}
+
 TIME_MOST = 120  # seconds, for one block
 INCLUDES = ["engine/include", "probe/include", "engine/fault_injection/include"]
 HOST = "tests/docs/host"  # has the library, and runs programs: see host.c
@@ -217,6 +223,11 @@ class Page:
 def main():
     tools, complaints, count = Tools(os.getcwd()), [], 0
     for path in sys.argv[1:]:
+        if path in RUN_BY:
+            with open(RUN_BY[path], encoding="utf-8") as file:
+                if path not in file.read():
+                    complaints.append("%s: %s does not run it" % (path, RUN_BY[path]))
+            continue
         page = Page(tools, path)
         page.try_all()
         count += len(page.blocks)
