@@ -3,7 +3,7 @@
 # The tarball of //tools:dist in the hands of one who has no Bazel: programs are made with it as
 # docs/installing.md says, and its libraries give what the headers promise, and nothing else.
 set -u
-# shellcheck source=/dev/null
+# shellcheck source=tests/dist/installed.sh
 source tests/dist/installed.sh
 need cc gcc
 need gcc gcc
@@ -69,6 +69,7 @@ use_it() {
   cp "$tarball" ringfall.tar.gz
   follow unpack || return
   block "sh environment" >environment
+  # shellcheck source=/dev/null
   source ./environment
   awk '/^```/ { on = 0 } on; /^```c$/ { on = 1 }' "$PREFIX/share/doc/ringfall/README.md" |
     awk '{ print } /^int main/ { main = 1 } main && /^}$/ { exit }' >program.c
@@ -214,4 +215,4 @@ use_it "$scratch/plain"
 use_it "$scratch/with a blank"
 remove_it "$scratch/plain"
 remove_it "$scratch/with a blank"
-exit $failed
+exit "$failed"
