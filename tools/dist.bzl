@@ -49,7 +49,7 @@ def _merged_library_impl(ctx):
     args.add_all("--faults", faults)
     args.add_all("--flags", flags)
     ctx.actions.run(
-        executable = ctx.file._merge,
+        executable = ctx.executable._merge,
         arguments = [args],
         inputs = depset(
             headers + library + needed + faults + [ctx.file._functions],
@@ -80,9 +80,13 @@ merged_library = rule(
         "version_script": attr.output(mandatory = True),
         "_cc_toolchain": attr.label(default = "@bazel_tools//tools/cpp:current_cc_toolchain"),
         "_functions": attr.label(default = "//tools:install/functions.awk", allow_single_file = True),
-        "_merge": attr.label(default = "//tools:install/merge.sh", allow_single_file = True),
+        "_merge": attr.label(
+            default = "//tools:install/merge.sh",
+            allow_single_file = True,
+            cfg = "exec",
+            executable = True,
+        ),
     },
-    toolchains = ["@bazel_tools//tools/cpp:toolchain_type"],
 )
 
 def _tarball_impl(ctx):
@@ -106,7 +110,7 @@ def _tarball_impl(ctx):
     args.add_all("--man", ctx.files.man)
     args.add_all("--doc", ctx.files.doc)
     ctx.actions.run(
-        executable = ctx.file._pack,
+        executable = ctx.executable._pack,
         arguments = [args],
         inputs = headers + ctx.files.man + ctx.files.doc + singles.values(),
         outputs = [out],
@@ -129,7 +133,12 @@ tarball = rule(
         "shared": attr.label(mandatory = True, allow_single_file = True),
         "_cmake_config": attr.label(default = "//tools:install/ringfall-config.cmake.in", allow_single_file = True),
         "_cmake_version": attr.label(default = "//tools:install/ringfall-config-version.cmake.in", allow_single_file = True),
-        "_pack": attr.label(default = "//tools:install/pack.sh", allow_single_file = True),
+        "_pack": attr.label(
+            default = "//tools:install/pack.sh",
+            allow_single_file = True,
+            cfg = "exec",
+            executable = True,
+        ),
         "_pkg_config": attr.label(default = "//tools:install/ringfall.pc.in", allow_single_file = True),
     },
 )

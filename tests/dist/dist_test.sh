@@ -3,7 +3,7 @@
 # The tarball of //tools:dist in the hands of one who has no Bazel: programs are made with it as
 # docs/installing.md says, and its libraries give what the headers promise, and nothing else.
 set -u
-# shellcheck source=/dev/null
+# shellcheck source=tests/dist/installed.sh
 source tests/dist/installed.sh
 need cc gcc
 need gcc gcc
@@ -30,6 +30,38 @@ makes() { follow "$1" && expect_program "$1" "$said"; }
 # needs: the shared libraries that a program asks for.
 needs() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p'; }
 
+# A program that tests with faults, with each of the libraries.
+use_faults() {
+  cat >faults.c <<END
+#include <ringfall/fault_injection.h>
+#include <ringfall/ringfall.h>
+#include <stdio.h>
+
+int main(void) {
+  struct rf_fault_plan plan;
+  struct rf_fault_injector *injector;
+  struct rf_engine *engine;
+  struct rf_queue *queue;
+  struct rf_completion done;
+  struct rf_op op = rf_op_nop(1);
+  if (rf_fault_plan_parse("stand_in error=EIO:nop@1", &plan, NULL) != 0) return 1;
+  if (rf_fault_injector_open(&plan, &injector) != 0) return 2;
+  if (rf_fault_engine_open(injector, &engine, NULL) != 0) return 3;
+  if (rf_queue_open(engine, NULL, &queue) != 0) return 4;
+  if (rf_submit_and_wait(queue, &op, 1, NULL, &done, 1, 1, RF_FOREVER) != 1) return 5;
+  puts(rf_status_name(done.status));
+  if (rf_queue_close(queue) != 0 || rf_engine_close(engine) != 0) return 6;
+  rf_fault_injector_close(injector);
+  return 0;
+}
+END
+  local library
+  for library in -lringfall "$PREFIX/lib/libringfall.a"; do
+    said=$(cc -o faults faults.c -I "$PREFIX/include" -L "$PREFIX/lib" "$library" -pthread 2>&1 && ./faults)
+    [ "$said" = EIO ] || wrong "fault injection with $library" "$said"
+  done
+}
+
 # use_it PREFIX: goes through the page, in a folder of its own.
 use_it() {
   export PREFIX=$1
@@ -37,6 +69,7 @@ use_it() {
   cp "$tarball" ringfall.tar.gz
   follow unpack || return
   block "sh environment" >environment
+  # shellcheck source=/dev/null
   source ./environment
   awk '/^```/ { on = 0 } on; /^```c$/ { on = 1 }' "$PREFIX/share/doc/ringfall/README.md" |
     awk '{ print } /^int main/ { main = 1 } main && /^}$/ { exit }' >program.c
@@ -53,6 +86,8 @@ use_it() {
       [ -z "$(needs program)" ] || wrong "static: needs a library" "$(needs program)"
       makes archive
       [[ $(needs program) != *libringfall* ]] || wrong "archive: needs libringfall.so"
+      ! nm program | grep rf_fault_ || wrong "archive: it carries the fault injection unasked"
+      use_faults
       ;;
   esac
 
@@ -180,4 +215,4 @@ use_it "$scratch/plain"
 use_it "$scratch/with a blank"
 remove_it "$scratch/plain"
 remove_it "$scratch/with a blank"
-exit $failed
+exit "$failed"

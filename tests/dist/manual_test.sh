@@ -3,7 +3,7 @@
 # The manual has every function of the headers with the header's own prototype, every option and
 # exit code that the program's help tells, and nothing besides; and it is in order for mandoc.
 set -u
-# shellcheck source=/dev/null
+# shellcheck source=tests/dist/installed.sh
 source tests/dist/installed.sh
 need mandoc mandoc
 need awk mawk
@@ -72,4 +72,4 @@ said=$(mandoc -T lint -W warning man[137]/ringfall* 2>&1) || wrong "mandoc -T li
 for page in $(sed -n 's/^\.Xr \(ringfall[a-z_]*\) \([137]\).*/man\2\/\1.\2/p' man[137]/ringfall* | sort -u); do
   [ -f "$page" ] || wrong "there is no $page"
 done
-exit $failed
+exit "$failed"
