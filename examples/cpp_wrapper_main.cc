@@ -3,6 +3,8 @@
 // read, then written to the same place of the copy, then read again, further on.
 #include "cpp_wrapper.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <exception>
 #include <vector>
@@ -12,10 +14,20 @@ namespace {
 constexpr std::size_t kBlock = 65536;
 constexpr unsigned kBlocks = 8;
 
+// Half a copy is worse than none.
+struct Unfinished {
+  const char *path;
+  bool finished = false;
+  ~Unfinished() {
+    if (!finished) unlink(path);
+  }
+};
+
 uint64_t Copy(const char *from, const char *to) {
   ringfall::Engine engine;
   ringfall::File source(engine, from, O_RDONLY);
   ringfall::File target(engine, to, O_WRONLY | O_CREAT | O_EXCL);
+  Unfinished copy = {to};
   ringfall::Arena arena(engine, kBlock * kBlocks);
   ringfall::Queue queue(engine); // goes first, also when an exception ends this: see the header
 
@@ -52,6 +64,7 @@ uint64_t Copy(const char *from, const char *to) {
     }
   }
   queue.Do(rf_op_fsync(target.get(), 0));
+  copy.finished = true;
   return copied;
 }
 
