@@ -14,10 +14,11 @@ scratch=$(mktemp -d "${TEST_TMPDIR:-/tmp}/doxygen.XXXXXX")
 } >"$scratch/Doxyfile"
 doxygen "$scratch/Doxyfile"
 
-# What it has read: the headers, their functions, and what stands beside them.
-page=$scratch/html/queue_8h.html
-grep -q 'rf_queue_open' "$page" && grep -q 'The depth holds whatever the kernel grants' "$page" ||
-  { echo "FAILED: rf_queue_open() and its words are not in the pages"; exit 1; }
+# It has read the headers, and what stands beside their declarations.
+if ! grep -q 'The depth holds whatever the kernel grants' "$scratch/html/queue_8h.html"; then
+  echo "FAILED: rf_queue_open() is without its words"
+  exit 1
+fi
 for header in engine/include/ringfall/*.h probe/include/ringfall/*.h; do
   page=$scratch/html/$(basename "$header" .h)_8h.html
   [ -s "$page" ] || { echo "FAILED: $header has no page"; exit 1; }
