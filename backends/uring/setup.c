@@ -5,7 +5,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(IORING_SETUP_NO_SQARRAY)
+/* From 2.5 on liburing knows such rings.  The flag alone proves little: the kernel's header has it
+ * as well, and a distribution may put a newer one of those into an older liburing. */
+#if defined(IO_URING_CHECK_VERSION)
+#if !IO_URING_CHECK_VERSION(2, 5)
+#define RF_LIBURING_KNOWS_NO_SQARRAY
+#endif
+#endif
+
+#if defined(RF_LIBURING_KNOWS_NO_SQARRAY)
 
 static int set_up_without_array(unsigned entries, struct io_uring *ring,
                                 struct io_uring_params *params) {
@@ -18,7 +26,8 @@ static int set_up_without_array(unsigned entries, struct io_uring *ring,
 #include "backends/uring/uapi.h"
 
 /* A liburing that does not know the flag would fill in the array, and find the ring's head in its
- * place.  So this does what io_uring_queue_init_params() does before that. */
+ * place.  So this does what io_uring_queue_init_params() does before that: io_uring_queue_mmap()
+ * sets the ring's flags and descriptors, but not its features. */
 static int set_up_without_array(unsigned entries, struct io_uring *ring,
                                 struct io_uring_params *params) {
   params->flags |= IORING_SETUP_NO_SQARRAY;
