@@ -185,24 +185,47 @@ std::vector<Case> Cases() {
   };
 }
 
+rf_verdict Explain(const Case &c) {
+  rf_refusal refusal = {};
+  refusal.stage = c.stage != RF_STAGE_NONE ? c.stage : rf_stage_of(c.call);
+  refusal.call = c.call;
+  refusal.error = c.error;
+  refusal.deed = c.deed;
+  rf_verdict verdict = {};
+  verdict.backend = RF_BACKEND_IO_URING;
+  verdict.usable = c.usable;
+  verdict.depth = verdict.depth_asked = 128;
+  rf_explain(&c.around, &refusal, &verdict);
+  EXPECT_EQ(verdict.cause, c.cause) << verdict.why;
+  return verdict;
+}
+
 TEST(Operating, QuotesVerdictsWordByWord) {
   std::string page = Joined(Contents("docs/operating.md"));
   for (const Case &c : Cases()) {
-    rf_refusal refusal = {};
-    refusal.stage = c.stage != RF_STAGE_NONE ? c.stage : rf_stage_of(c.call);
-    refusal.call = c.call;
-    refusal.error = c.error;
-    refusal.deed = c.deed;
-    rf_verdict verdict = {};
-    verdict.backend = RF_BACKEND_IO_URING;
-    verdict.usable = c.usable;
-    verdict.depth = verdict.depth_asked = 128;
-    rf_explain(&c.around, &refusal, &verdict);
-    EXPECT_EQ(verdict.cause, c.cause) << verdict.why;
+    rf_verdict verdict = Explain(c);
     EXPECT_TRUE(Has(page, "```text " + std::string(verdict.why) + " ```")) << verdict.why;
     if (verdict.remedy[0] == '\0') continue;
     EXPECT_TRUE(Has(page, "```text " + std::string(verdict.remedy) + " ```")) << verdict.remedy;
   }
+}
+
+// The remedy names the calls of an interface.
+TEST(Container, AllowsEveryCallThatTheRemedyNames) {
+  std::string page = Contents("docs/tasks/container.md");
+  int count = 0;
+  for (const char *call : {"io_uring_setup", "io_setup"}) {
+    Case denied = {RF_CAUSE_SECCOMP, call, EPERM, false, Plain(), RF_STAGE_NONE, nullptr};
+    denied.around.limits.seccomp = 2;
+    std::istringstream words(Explain(denied).remedy);
+    for (std::string word; words >> word;) {
+      if (word.rfind("io_", 0) != 0) continue;
+      word = word.substr(0, word.find_first_of(",:"));
+      EXPECT_TRUE(Has(page, "\"" + word + "\"")) << word;
+      count++;
+    }
+  }
+  EXPECT_EQ(count, 9);
 }
 
 // "ringfall_..." wherever it stands for a metric.
