@@ -285,14 +285,15 @@ judge() {
       line passed "$kernel: $program$(summary "$part" "$end")"
     fi
   done
+  note_lost_interrupts "$log"
 }
 
-# note_lost_interrupts SUITE NAME: emulated disks lose some, which costs three seconds each (by
+# note_lost_interrupts LOG: emulated disks lose some, which costs three seconds each (by
 # nvme_core.io_timeout), and is no failure of what runs there.
 note_lost_interrupts() {
   local lost
-  lost=$(sed -n 's/^@@ lost interrupts //p' "$scratch/$1/$2.log")
-  [ "${lost:-0}" = 0 ] || echo "        $1, $2: $lost interrupts of the disk were lost"
+  lost=$(sed -n 's/^@@ lost interrupts //p' "$1")
+  [ "${lost:-0}" = 0 ] || echo "        $lost interrupts of the disk were lost"
 }
 
 # summary PART END: ", N tests, N skipped, N s"
@@ -308,7 +309,6 @@ judge_suite() {
   for name in suites denied; do
     # shellcheck disable=SC2046  # names without spaces
     judge "$1" "$name" $(programs "$1" "$name")
-    note_lost_interrupts "$1" "$name"
   done
 }
 
