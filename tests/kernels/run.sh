@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# ringfall on other kernels: boots Debian's in virtual machines (QEMU, software emulation) with an
-# emulated NVMe disk, and runs the conformance and fault suites, the probe and machine_test there;
-# then cuts the power of one at many points (crash.h).  Prints one line for each program and kernel.
+# ringfall on other kernels, and on arm64: boots Debian's in virtual machines (QEMU, software
+# emulation) with an emulated NVMe disk, and runs most of the suites, the probe and machine_test there;
+# beside that it cuts the power of one at many points (crash.h).  Prints one line for each program and
+# kernel.
 #
 #     tests/kernels/run.sh [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]
 #                          [--programs NAME[,NAME...]]
@@ -25,7 +26,7 @@ MIRROR=${RINGFALL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' '
   grep -v security | head -n 1)}
 readonly MIRROR
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly PACKAGES=(qemu-system-x86 qemu-system-arm busybox-static cpio e2fsprogs xz-utils
+readonly PACKAGES=(qemu-system-x86 qemu-system-arm cpio e2fsprogs xz-utils
   debian-archive-keyring)
 # Test programs of //tests, and of others with their package; init says what is left out of them.
 readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
@@ -34,7 +35,7 @@ readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits confo
 # What an emulated arm64 has the time for.
 readonly ARM64_GTESTS=(engine probe fault conformance_limits conformance_process conformance_wait
   conformance_ops conformance_data)
-readonly MACHINE_SECONDS=1800
+readonly MACHINE_SECONDS=1200
 readonly CRASH_ROUNDS=6 CRASH_POINTS=200
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringfall-kernels
@@ -422,4 +423,4 @@ else
 fi
 
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
