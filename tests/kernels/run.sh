@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# ringfall on other kernels: boots Debian's in virtual machines (QEMU, software emulation) with an
-# emulated NVMe disk, and runs the conformance and fault suites, the probe and machine_test there;
-# then cuts the power of one at many points (crash.h).  Prints one line for each program and kernel.
+# ringfall on other kernels, and on arm64: boots Debian's in virtual machines (QEMU, software
+# emulation) with an emulated NVMe disk, and runs most of the suites, the probe and machine_test there;
+# beside that it cuts the power of one at many points (crash.h).  Prints one line for each program and
+# kernel.
 #
 #     tests/kernels/run.sh [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]
 #                          [--programs NAME[,NAME...]]
@@ -25,7 +26,7 @@ MIRROR=${RINGFALL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' '
   grep -v security | head -n 1)}
 readonly MIRROR
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly PACKAGES=(qemu-system-x86 qemu-system-arm busybox-static cpio e2fsprogs xz-utils
+readonly PACKAGES=(qemu-system-x86 qemu-system-arm cpio e2fsprogs xz-utils
   debian-archive-keyring)
 # Test programs of //tests, and of others with their package; init says what is left out of them.
 readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
@@ -34,7 +35,7 @@ readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits confo
 # What an emulated arm64 has the time for.
 readonly ARM64_GTESTS=(engine probe fault conformance_limits conformance_process conformance_wait
   conformance_ops conformance_data)
-readonly MACHINE_SECONDS=1800
+readonly MACHINE_SECONDS=1200
 readonly CRASH_ROUNDS=6 CRASH_POINTS=200
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringfall-kernels
@@ -212,6 +213,7 @@ machine() {
     # Pointer authentication, emulated, takes as long as all the rest.
     qemu=(qemu-system-aarch64 -M virt -cpu max,pauth=off) console=ttyAMA0
   fi
+  : >"$scratch/$suite/$name.log"
   timeout "$MACHINE_SECONDS" "${qemu[@]}" -accel tcg,thread=single -m 1024 -smp 2 \
     -display none -serial stdio -monitor none -nic none -no-reboot -kernel "$cache/$suite/vmlinuz" \
     -initrd "$scratch/$suite/initramfs" \
@@ -284,6 +286,15 @@ judge() {
       line passed "$kernel: $program$(summary "$part" "$end")"
     fi
   done
+  note_lost_interrupts "$log"
+}
+
+# note_lost_interrupts LOG: emulated disks lose some, which costs three seconds each (by
+# nvme_core.io_timeout), and is no failure of what runs there.
+note_lost_interrupts() {
+  local lost
+  lost=$(sed -n 's/^@@ lost interrupts //p' "$1")
+  [ "${lost:-0}" = 0 ] || echo "        $lost interrupts of the disk were lost"
 }
 
 # summary PART END: ", N tests, N skipped, N s"
@@ -412,4 +423,4 @@ else
 fi
 
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
