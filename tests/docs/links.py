@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every relative link in every Markdown file goes to a file, and to a place in it, that exists; and
-every page in docs can be reached from docs/README.md.
+docs/README.md has one to every page in docs.
 
 Looks at the source tree itself, since a link may go anywhere in it.
 """
@@ -51,17 +51,6 @@ class Tree:
             elif anchor and anchor not in markdown.anchors(self.prose.get(path, "")):
                 yield "%s:%d: %s: there is no such place in it" % (page, line, target)
 
-    def reachable(self, start):
-        """The pages that links lead to from there."""
-        seen, todo = set(), [start]
-        while todo:
-            page = todo.pop()
-            if page in seen or page not in self.prose:
-                continue
-            seen.add(page)
-            todo += [path for _, _, path, _ in self.targets(page)]
-        return seen
-
 
 def main():
     tree = Tree(sys.argv[1])
@@ -69,10 +58,10 @@ def main():
     for page in sorted(tree.prose):
         count += len(list(tree.targets(page)))
         complaints += tree.broken(page)
-    reached = tree.reachable("docs/README.md")
+    listed = {path for _, _, path, _ in tree.targets("docs/README.md")} | {"docs/README.md"}
     for page in sorted(tree.prose):
-        if page.startswith("docs/") and page not in reached:
-            complaints.append("%s: no link leads there from docs/README.md" % page)
+        if page.startswith("docs/") and page not in listed:
+            complaints.append("%s: docs/README.md has no link to it" % page)
     print("%d links in %d pages" % (count, len(tree.prose)))
     if count == 0:
         complaints.append("no link was found at all")
