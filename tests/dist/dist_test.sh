@@ -99,6 +99,8 @@ use_it() {
 
   said=$("$PREFIX/bin/ringfall" --version 2>&1)
   [ "$said" = "ringfall $version" ] || wrong "bin/ringfall --version" "$said"
+  said=$(needs "$PREFIX/bin/ringfall" | grep -vE '^(libc|libm|libpthread|libcrypto|ld-linux[^.]*)\.so')
+  [ -z "$said" ] || wrong "bin/ringfall needs more than libc and libcrypto" "$said"
   [ "$(pkg-config --modversion ringfall)" = "$version" ] || wrong "pkg-config has another version"
   cd "$scratch" || exit 1
 }
