@@ -99,6 +99,8 @@ use_it() {
 
   said=$("$PREFIX/bin/ringfall" --version 2>&1)
   [ "$said" = "ringfall $version" ] || wrong "bin/ringfall --version" "$said"
+  said=$(needs "$PREFIX/bin/ringfall" | grep -vE '^(libc|libm|libpthread|libcrypto|ld-linux[^.]*)\.so')
+  [ -z "$said" ] || wrong "bin/ringfall needs more than libc and libcrypto" "$said"
   [ "$(pkg-config --modversion ringfall)" = "$version" ] || wrong "pkg-config has another version"
   cd "$scratch" || exit 1
 }
@@ -206,7 +208,7 @@ check_tarball() {
 installed=$scratch/installed
 mkdir "$installed"
 tar -xzf "$tarball" --strip-components=1 -C "$installed"
-version=$(sed -n 's/^#define RF_VERSION_[A-Z]* //p' "$installed/include/ringfall/version.h" | paste -s -d .)
+version=$(sed -n 's/^#define RF_VERSION_[A-Z]* \([0-9]*\).*/\1/p' "$installed/include/ringfall/version.h" | paste -s -d .)
 cd "$scratch" || exit 1
 check_tarball
 check_symbols

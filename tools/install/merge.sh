@@ -21,9 +21,10 @@ for word in "$@"; do
 done
 declare "${single[@]}"
 
-version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\)$/\1/p" "${headers[@]}"; }
+version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\).*/\1/p" "${headers[@]}"; }
 major=$(version_part MAJOR)
 minor=$(version_part MINOR)
+[ -n "$major" ] && [ -n "$minor" ] || { echo "merge.sh: the headers do not tell the version" >&2; exit 1; }
 
 # merged OUT ARCHIVE...: all of the archives, as one object.
 merged() {

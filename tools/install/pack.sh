@@ -17,7 +17,7 @@ for word in "$@"; do
 done
 declare "${single[@]}"
 
-version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\)$/\1/p" "${headers[@]}"; }
+version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\).*/\1/p" "${headers[@]}"; }
 major=$(version_part MAJOR)
 version=$major.$(version_part MINOR).$(version_part PATCH)
 # All flags of the link but its soname: what a static library leaves to the program.
