@@ -19,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
 readonly RELEASE=forky
 readonly HERE_PACKAGES=(bazel-bootstrap debootstrap debian-archive-keyring g++ liburing-dev libaio-dev
-  libgtest-dev libgmock-dev libjansson-dev libssl-dev)
+  libgtest-dev libgmock-dev libjansson-dev libssl-dev clang)
 readonly ROOT_PACKAGES=(bazel-bootstrap g++ liburing-dev libaio-dev libgtest-dev libgmock-dev
   libjansson-dev libssl-dev)
 
@@ -34,12 +34,19 @@ WORLDS=(
   "4.2.3-root|here|root"
   "4.2.3-consumer-path|here|consumer_path"
   "4.2.3-consumer-archive|here|consumer_archive"
+  "4.2.3-consumer-elsewhere|here|consumer_elsewhere"
+  "4.2.3-consumer-static|here|consumer_static"
+  "4.2.3-gcc|here|compiled_by_gcc"
+  "4.2.3-clang|here|compiled_by_clang"
+  "4.2.3-docs|here|docs"
   "7-root-workspace|newer|root $WORKSPACE_MODE"
   "7-root-modules|newer|root_thoroughly"
   "7-consumer-workspace-path|newer|consumer_path $WORKSPACE_MODE"
   "7-consumer-workspace-archive|newer|consumer_archive $WORKSPACE_MODE"
   "7-consumer-modules-path|newer|consumer_path"
   "7-consumer-modules-archive|newer|consumer_archive"
+  "7-consumer-modules-elsewhere|newer|consumer_elsewhere"
+  "7-gcc|newer|compiled_by_gcc"
   "7-next|newer|next $NEXT"
 )
 

@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly disk=$1 what=$2
 shift 2
 flags=("$@" --disk_cache="$disk")
-readonly archive=$PWD/../ringfall.tar.gz
+readonly archive=$PWD/../ringfall.tar.gz base=$PWD/../base
 
 # Where a library's release or Bazel's version might make a difference.
 readonly TESTS=(//tests:engine_test //tests:config_test //tests:fault_injection_test)
@@ -20,7 +20,7 @@ readonly RING_TESTS=(//tests:ring_options_test //tests:ring_flags_test //tests:r
 bazel_here() {
   local command=$1
   shift
-  tools/bazel --host_jvm_args=-Xmx1g "$command" --noshow_progress "${flags[@]}" "$@"
+  tools/bazel --output_base="$base" --host_jvm_args=-Xmx1g "$command" --noshow_progress "${flags[@]}" "$@"
 }
 
 builds() {
@@ -44,6 +44,48 @@ root_thoroughly() {
 next() {
   bazel_here build --nobuild -- //... -//tools/fio/...
   root
+}
+
+# Everything a consumer may link, as strictly as that goes.
+compiled_by() {
+  bazel_here build --repo_env=CC="$1" -c opt --copt=-Wpedantic --copt=-Werror //engine \
+    //engine:fault_injection //probe
+  headers "$1"
+}
+
+compiled_by_gcc() { compiled_by gcc; }
+
+compiled_by_clang() { compiled_by clang; }
+
+# Each public header by itself, as C17 and as C++17.
+headers() {
+  local folder header strict=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
+  local includes=(engine/include engine/fault_injection/include probe/include) count=0
+  for folder in "${includes[@]}"; do
+    for header in "$folder"/ringfall/*.h; do
+      echo "#include <ringfall/$(basename "$header")>" >alone.c
+      "$1" -std=c17 "${strict[@]}" "${includes[@]/#/-I}" -x c alone.c
+      "$1" -std=c++17 "${strict[@]}" "${includes[@]/#/-I}" -x c++ alone.c
+      count=$((count + 1))
+    done
+  done
+  [ "$count" -ge 10 ] # or they have moved
+}
+
+consumer_static() { tests/consumer/run.sh "${flags[@]}" --linkopt=-static; }
+
+consumer_elsewhere() { tests/consumer/run.sh --elsewhere "${flags[@]}"; }
+
+# The commands of docs/building.md that are one's own in a checkout.
+docs() {
+  local line count=0
+  while read -r line; do
+    echo "== $line"
+    # shellcheck disable=SC2086  # one word per flag
+    bazel_here ${line#tools/bazel }
+    count=$((count + 1))
+  done < <(sed -n 's|^    \(tools/bazel [^<>]*\)$|\1|p' docs/building.md)
+  [ "$count" -ge 5 ]
 }
 
 consumer_path() { tests/consumer/run.sh "${flags[@]}"; }
