@@ -120,6 +120,24 @@ TEST(Probe, SaysWhatRefusedWhenOnlyThreadsWork) {
   }
 }
 
+// The calls are tried in children, which the filter kills.
+TEST(Probe, AndEveryOtherCommandSurvivesAFilterThatKills) {
+  World world = WorldWithThreadsOnly();
+  world.kills = true;
+  const Json probe = Probe(world);
+  EXPECT_EQ(Text(probe.get(), "selected"), "threads");
+  for (const char *name : {"io_uring", "libaio"}) {
+    const json_t *backend = BackendIn(probe, name);
+    EXPECT_TRUE(json_is_false(json_object_get(backend, "usable"))) << name;
+    if (Text(backend, "stage") == "build") continue;
+    EXPECT_EQ(Text(backend, "cause"), "seccomp") << name;
+  }
+  const Directory directory;
+  const Result result = RunTool({"write", directory.path() + "/new", "/proc/self/exe"}, world);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.signal, 0);
+}
+
 TEST(Probe, ExitsWithZeroWhenOnlyThreadsWork) {
   const Result result = RunTool({"probe"}, WorldWithThreadsOnly());
   EXPECT_EQ(result.exit_code, 0);
