@@ -56,7 +56,8 @@ static int check_call(const char *what, int result) {
   return result;
 }
 
-/* Starts the next read into this block.  There is room: the queue is DEPTH deep, as are we. */
+/* Starts the next read into this block.  There is room: a queue takes 128 ops, if not told
+ * otherwise. */
 static void read_next(struct reader *reader, unsigned block) {
   struct rf_op op =
       rf_op_read(reader->file, reader->blocks + (size_t)block * BLOCK, BLOCK, reader->next, block);
@@ -125,10 +126,7 @@ int main(int argc, char **argv) {
   check(argv[1], RF_FROM_FILE, rf_file_open(engine, argv[1], O_RDONLY, 0, &reader.file));
 
   /* The default policy: no call of the queue waits for a device, so the loop never stands still. */
-  struct rf_queue_options options;
-  rf_queue_options_init(&options);
-  options.depth = DEPTH;
-  check("queue", RF_FROM_QUEUE, rf_queue_open(engine, &options, &reader.queue));
+  check("queue", RF_FROM_QUEUE, rf_queue_open(engine, NULL, &reader.queue));
   int queue_fd = check("queue's descriptor", RF_FROM_QUEUE, rf_queue_fd(reader.queue));
 
   int epoll = check_call("epoll", epoll_create1(EPOLL_CLOEXEC));

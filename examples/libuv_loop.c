@@ -66,7 +66,8 @@ static void end_if_done(struct reader *reader) {
   uv_close((uv_handle_t *)&reader->after_sleep, NULL);
 }
 
-/* Starts the next read into this block.  There is room: the queue is DEPTH deep, as are we. */
+/* Starts the next read into this block.  There is room: a queue takes 128 ops, if not told
+ * otherwise. */
 static void read_next(struct reader *reader, unsigned block) {
   struct rf_op op =
       rf_op_read(reader->file, reader->blocks + (size_t)block * BLOCK, BLOCK, reader->next, block);
@@ -172,10 +173,7 @@ int main(int argc, char **argv) {
   check(argv[1], RF_FROM_FILE, rf_file_open(engine, argv[1], O_RDONLY, 0, &reader.file));
 
   /* The default policy: no call of the queue waits for a device, so the loop never stands still. */
-  struct rf_queue_options options;
-  rf_queue_options_init(&options);
-  options.depth = DEPTH;
-  check("queue", RF_FROM_QUEUE, rf_queue_open(engine, &options, &reader.queue));
+  check("queue", RF_FROM_QUEUE, rf_queue_open(engine, NULL, &reader.queue));
 
   uv_loop_t loop;
   check_uv("loop", uv_loop_init(&loop));

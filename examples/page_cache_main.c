@@ -16,7 +16,7 @@
 #define PAGE   4096u
 #define WORDS  (PAGE / sizeof(uint64_t))
 #define GROUP  64u /* pages got at a time */
-#define GROUPS 1000u
+#define GROUPS 300u
 
 static uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 31)) * UINT64_C(0x9E3779B97F4A7C15);
