@@ -292,31 +292,41 @@ static void add_cause(struct line *line, const struct rf_surroundings *a,
                       const struct rf_verdict *v) {
   switch (v->cause) {
     case RF_CAUSE_SECCOMP:
-      return add_seccomp(line, a, v);
+      add_seccomp(line, a, v);
+      break;
     case RF_CAUSE_SYSCTL:
-      return add_sysctl(line, a);
+      add_sysctl(line, a);
+      break;
     case RF_CAUSE_MEMLOCK:
-      return add_memlock(line, a);
+      add_memlock(line, a);
+      break;
     case RF_CAUSE_AIO_MAX_NR:
-      return add(line,
-                 "fs.aio-nr is %" PRId64 " of fs.aio-max-nr %" PRId64 ", and %u were asked for",
-                 a->limits.aio_nr, a->limits.aio_max_nr, v->depth_asked);
+      add(line, "fs.aio-nr is %" PRId64 " of fs.aio-max-nr %" PRId64 ", and %u were asked for",
+          a->limits.aio_nr, a->limits.aio_max_nr, v->depth_asked);
+      break;
     case RF_CAUSE_NOFILE:
-      return add_nofile(line, a, v);
+      add_nofile(line, a, v);
+      break;
     case RF_CAUSE_NO_SYSCALL:
-      return add_missing_call(line, a, v);
+      add_missing_call(line, a, v);
+      break;
     case RF_CAUSE_NOMEM:
-      return add(line, "the kernel is short of memory, and no limit explains it");
+      add(line, "the kernel is short of memory, and no limit explains it");
+      break;
     case RF_CAUSE_PERMISSION:
-      return add(line, "%s; a security module?",
-                 a->limits.seccomp < 0 ? "/proc does not say whether a seccomp filter is active"
-                                       : "neither a seccomp filter nor a sysctl explains it");
+      add(line, "%s; a security module?",
+          a->limits.seccomp < 0 ? "/proc does not say whether a seccomp filter is active"
+                                : "neither a seccomp filter nor a sysctl explains it");
+      break;
     case RF_CAUSE_FLAG:
-      return add(line, "Linux %s does not know a flag or an op of it", a->limits.kernel);
+      add(line, "Linux %s does not know a flag or an op of it", a->limits.kernel);
+      break;
     case RF_CAUSE_STORAGE:
-      return add(line, "the directory's file system refused it");
+      add(line, "the directory's file system refused it");
+      break;
     default:
-      return add_other(line, a, v);
+      add_other(line, a, v);
+      break;
   }
 }
 
@@ -397,30 +407,38 @@ static void say_remedy(const struct rf_surroundings *a, struct rf_verdict *v) {
   struct line line = begin(v->remedy, sizeof(v->remedy));
   switch (v->cause) {
     case RF_CAUSE_SECCOMP:
-      return remedy_for_seccomp(&line, v);
+      remedy_for_seccomp(&line, v);
+      break;
     case RF_CAUSE_SYSCTL:
-      return remedy_for_sysctl(&line, a);
+      remedy_for_sysctl(&line, a);
+      break;
     case RF_CAUSE_MEMLOCK:
-      return add(&line, "ulimit -l unlimited; systemd: LimitMEMLOCK=infinity; "
-                        "docker run --ulimit memlock=-1");
+      add(&line, "ulimit -l unlimited; systemd: LimitMEMLOCK=infinity; "
+                 "docker run --ulimit memlock=-1");
+      break;
     case RF_CAUSE_AIO_MAX_NR:
-      return remedy_for_aio_max_nr(&line, a);
+      remedy_for_aio_max_nr(&line, a);
+      break;
     case RF_CAUSE_NOFILE:
-      return remedy_for_nofile(&line, a, v);
+      remedy_for_nofile(&line, a, v);
+      break;
     case RF_CAUSE_NO_SYSCALL:
-      if (is(v, "io_pgetevents")) return add(&line, "Linux 4.18 or newer");
-      return add(&line, of_io_uring(v) ? "Linux 5.1 or newer with CONFIG_IO_URING=y"
-                                       : "a kernel with CONFIG_AIO=y");
+      add(&line, is(v, "io_pgetevents") ? "Linux 4.18 or newer"
+                 : of_io_uring(v)       ? "Linux 5.1 or newer with CONFIG_IO_URING=y"
+                                        : "a kernel with CONFIG_AIO=y");
+      break;
     case RF_CAUSE_PERMISSION:
-      return add(&line, "look for the denial: journalctl -k | grep -iE 'denied|apparmor|avc'");
+      add(&line, "look for the denial: journalctl -k | grep -iE 'denied|apparmor|avc'");
+      break;
     case RF_CAUSE_STORAGE:
-      return add(&line, "look at the directory itself: ringfall probe DIR");
+      add(&line, "look at the directory itself: ringfall probe DIR");
+      break;
     case RF_CAUSE_OTHER:
       if ((v->error == ETIMEDOUT || v->error == ECANCELED) && a->rights.max_processes != INT64_MAX)
         add(&line, "ulimit -u unlimited; systemd: LimitNPROC=infinity");
-      return;
+      break;
     default:
-      return; /* nothing that an operator could do: a newer kernel, more memory */
+      break; /* nothing that an operator could do: a newer kernel, more memory */
   }
 }
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034,SC2016  # others use what is set here; apt expands it
 # What run.sh and aarch64.sh share. Sourced, with the root of the repository as the current folder.
 
 # The archive that this machine takes its own packages from.

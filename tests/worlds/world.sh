@@ -88,6 +88,8 @@ docs() {
   [ "$count" -ge 5 ]
 }
 
+bcr() { python3 tests/worlds/check_bcr.py; }
+
 consumer_path() { tests/consumer/run.sh "${flags[@]}"; }
 
 consumer_archive() { tests/consumer/run.sh --archive "$archive" "${flags[@]}"; }
