@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Tracepoints (USDT) of the provider `ringfall`, which bpftrace, perf and gdb attach to; docs/tracing.md
- * tells their arguments to users.  Each is one nop and a note in the program's .note.stapsdt until
- * somebody attaches.  They are there if <sys/sdt.h> was when this was compiled; otherwise they are
- * nothing.
+ * Tracepoints (USDT) of the provider `ringfall`, which bpftrace, perf and gdb attach to;
+ * docs/tracing.md tells their arguments to users.  Each is one nop and a note in the program's
+ * .note.stapsdt until somebody attaches.  They are there if <sys/sdt.h> was when this was compiled;
+ * otherwise they are nothing.
  */
 #ifndef RINGFALL_ENGINE_TRACE_H
 #define RINGFALL_ENGINE_TRACE_H
@@ -15,8 +15,8 @@
 #endif
 
 #ifdef RF_HAS_TRACEPOINTS
-/* Where an argument may be found: in memory or a register, never as a constant.  A probe is compiled
- * into several places; perf takes them as one event only if their arguments are alike. */
+/* Where an argument may be found: in memory or a register, never as a constant.  A probe is
+ * compiled into several places; perf takes them as one event only if their arguments are alike. */
 #define STAP_SDT_ARG_CONSTRAINT or
 #include <sys/sdt.h>
 #define RF_TRACE_4(name, a, b, c, d)       DTRACE_PROBE4(ringfall, name, a, b, c, d)

@@ -44,8 +44,9 @@ constexpr size_t kEnough = 20; // ops on a file, after which it is registered fo
 constexpr int kLostMs = static_cast<int>(kLostNs / 1000000);
 
 #define RF_NEEDS_PLACES()                                                                          \
-  if (!raw_host::HasPlaces()) GTEST_SKIP() << "needs rings with places to be filled in (Linux "    \
-                                              "5.19)"
+  if (!raw_host::HasPlaces())                                                                      \
+  GTEST_SKIP() << "needs rings with places to be filled in (Linux "                                \
+                  "5.19)"
 
 // A queue on a ring, watched.
 class Registry : public testing::Test {

@@ -3,11 +3,10 @@
 
 A version number or a file's existence proves little, so the rule compiles and links a program that
 calls what ringfall calls, with CC, CPPFLAGS, CFLAGS (CXXFLAGS) and LDFLAGS as make would use them.
-What it found becomes
-  //:LIBRARY     headers and archive as links inside the repository, which sandboxes can see; empty
-                 if the library is not there
-  //:report      <ringfall_build/LIBRARY.h>, the findings as C string literals
-  config.bzl     AVAILABLE, for BUILD files to choose between the backend and its stub
+What it found becomes the target //:LIBRARY, which is another name of
+  //:host_library  headers and archive as links inside the repository, which sandboxes can see; or
+  //:no_library    where there is none.
+Both have the findings with them as C string literals; see chosen_library.bzl.
 The static archive is preferred: the program then runs where the shared library is not installed.
 """
 
@@ -48,6 +47,10 @@ PACKAGE_DATABASES = [
 # A C compiler need not take longer literals than 4095 bytes, so the log ends there.
 _LOG_LINES = 40
 _LOG_BYTES = 3800
+
+# What the target is called in the end; rules tell by it what became of the library.
+FOUND = "host_library"
+MISSING = "no_library"
 
 def _missing(outcome, log, reason):
     return struct(
@@ -223,10 +226,8 @@ def _lines(log):
 
 def _write_report(ctx, result, reason, remedy):
     prefix = "RF_BUILD_" + ctx.attr.target.upper()
-    ctx.file("report/ringfall_build/%s.h" % ctx.attr.target, """\
+    ctx.file("report/ringfall_host/%s.h" % ctx.attr.target, """\
 /* Generated: what the build found of {library}. */
-#ifndef {prefix}_H
-#define {prefix}_H
 #define {prefix}_FOUND {found}
 /* found, left-out, no-compiler, no-header, no-library or no-symbol */
 #define {prefix}_OUTCOME {outcome}
@@ -236,7 +237,6 @@ def _write_report(ctx, result, reason, remedy):
 /* the last commands, and what the compiler said to them */
 #define {prefix}_LOG \\
   {log}
-#endif
 """.format(
         library = ctx.attr.target,
         prefix = prefix,
@@ -257,33 +257,31 @@ def _write_build(ctx, result):
     for name, path in result.headers.items():
         ctx.symlink(path, "include/" + name)
         headers.append("include/" + name)
+    headers.append("report/ringfall_host/%s.h" % ctx.attr.target)
+    name = FOUND if result.outcome == "found" else MISSING
     aliases = "".join(["""
 alias(
     name = "%s",
     actual = ":%s",
 )
-""" % (alias, ctx.attr.target) for alias in ctx.attr.aliases])
-    ctx.file("config.bzl", "AVAILABLE = %s\n" % (result.outcome == "found"), False)
+""" % (alias, name) for alias in [ctx.attr.target] + ctx.attr.aliases])
     ctx.file("BUILD.bazel", """\
 load("@rules_cc//cc:defs.bzl", "cc_library")
 
 package(default_visibility = ["//visibility:public"])
 
 cc_library(
-    name = "{library}",
+    name = "{name}",
     srcs = {archives},
     hdrs = {headers},
-    includes = ["include"],
+    includes = [
+        "include",
+        "report",
+    ],
     linkopts = {linkopts},
 )
-
-cc_library(
-    name = "report",
-    hdrs = ["report/ringfall_build/{library}.h"],
-    includes = ["report"],
-)
 {aliases}""".format(
-        library = ctx.attr.target,
+        name = name,
         archives = repr(archives),
         headers = repr(headers),
         linkopts = repr(result.linkopts),

@@ -75,17 +75,33 @@ ringfall_deps()
 fake(watched = ["//:installed"])
 END
 cat >BUILD.bazel <<'END'
-load("@fake//:config.bzl", "AVAILABLE")
 load("@rules_cc//cc:defs.bzl", "cc_binary")
+load("//probe/bazel:chosen_library.bzl", "backend_sources", "build_report")
+
+# Two files, like a backend and its stub, and for the same reason: Bazel 4.2.3 can crash when a
+# file compiled before had included a header that has gone.
+backend_sources(
+    name = "sources",
+    srcs = ["answer.c"],
+    library = "@fake//:fake",
+    stub = ["stub.c"],
+)
+
+build_report(
+    name = "fake_report",
+    library = "@fake//:fake",
+    target = "fake",
+)
 
 cc_binary(
     name = "report",
-    # Two files, like a backend and its stub, and for the same reason: Bazel 4.2.3 can crash when a
-    # file compiled before had included a header that has gone.
-    srcs = ["report.c"] + (["answer.c"] if AVAILABLE else ["stub.c"]),
+    srcs = [
+        "report.c",
+        ":sources",
+    ],
     deps = [
+        ":fake_report",
         "@fake//:fake",
-        "@fake//:report",
     ],
 )
 END

@@ -20,6 +20,7 @@ extern "C" {
 struct rf_engine;
 struct rf_arena;
 
+/* What rf_arena_open() may be asked for. */
 enum rf_arena_flags {
   RF_ARENA_HUGE = 1u << 0, /* ask for huge pages; ordinary ones where there are none */
   /* mlock(2) it: all of it is in memory when it is opened, and stays there.  If that is refused
