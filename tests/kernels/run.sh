@@ -211,6 +211,7 @@ machine() {
   shift 3
   if [ "$suite" = arm64 ]; then
     # Pointer authentication, emulated, takes as long as all the rest.
+    # shellcheck disable=SC2054  # the comma is QEMU's
     qemu=(qemu-system-aarch64 -M virt -cpu max,pauth=off) console=ttyAMA0
   fi
   : >"$scratch/$suite/$name.log"
@@ -226,6 +227,7 @@ suite_machines() {
   local suite=$1 here=$scratch/$1
   truncate -s 4G "$here/disk" && truncate -s 64M "$here/spare" && make_file_system "$here/disk" ||
     return 1
+  # shellcheck disable=SC2054  # the commas are QEMU's
   local drives=(-drive "file=$here/disk,if=none,id=n0,format=raw,cache=unsafe"
     -device nvme,serial=0,drive=n0
     -drive "file=$here/spare,if=none,id=n1,format=raw,cache=unsafe"
