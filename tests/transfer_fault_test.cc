@@ -137,17 +137,21 @@ TEST_P(TransferFaults, AFullDiskGivesTheBytesBeforeItAndEnospc) {
 
 void CountSignal(int) {}
 
-// Memory of `size` bytes, behind which there is nothing: from an odd address on, so that direct I/O
-// goes through bounce buffers.
+// Memory of `size` bytes, behind which there is a file without a byte, so that nothing else can
+// come to lie there: from an odd address on, so that direct I/O goes through bounce buffers.
 class MemoryThatEnds {
 public:
   explicit MemoryThatEnds(size_t size) : size_(size), mapped_((size / kPage + 2) * kPage) {
+    constexpr int kAccess = PROT_READ | PROT_WRITE;
     base_ = static_cast<char *>(
-        mmap(nullptr, mapped_ + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        mmap(nullptr, mapped_ + kMiB, kAccess, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     EXPECT_NE(MAP_FAILED, base_);
-    EXPECT_EQ(0, munmap(base_ + mapped_, kPage));
+    int nothing = memfd_create("nothing", MFD_CLOEXEC);
+    EXPECT_EQ(base_ + mapped_,
+              mmap(base_ + mapped_, kMiB, kAccess, MAP_SHARED | MAP_FIXED, nothing, 0));
+    close(nothing);
   }
-  ~MemoryThatEnds() { munmap(base_, mapped_); }
+  ~MemoryThatEnds() { munmap(base_, mapped_ + kMiB); }
   unsigned char *data() { return reinterpret_cast<unsigned char *>(base_) + mapped_ - size_; }
 
 private:

@@ -133,7 +133,7 @@ unpack() {
 # fetch SUITE: its newest kernel as $cache/SUITE/vmlinuz, drivers, and busybox.  Says what is wrong.
 fetch() {
   local suite=$1 home=$cache/$1 kernel package
-  [ -n "$(find "$home/ready" -mtime -7 2>/dev/null)" ] && return
+  [ -n "$(find "$home/ready" -mtime -7 2>/dev/null)" ] && [ -f "$home/busybox" ] && return
   rm -rf "$home"
   mkdir -p "$home/apt/lists/partial" "$home/apt/cache/archives/partial" "$home/debs" || return 1
   echo "deb [signed-by=$KEYRING] $MIRROR $(release "$suite") main" >"$home/apt/sources.list"
@@ -211,6 +211,7 @@ machine() {
   shift 3
   if [ "$suite" = arm64 ]; then
     # Pointer authentication, emulated, takes as long as all the rest.
+    # shellcheck disable=SC2054  # the comma is QEMU's
     qemu=(qemu-system-aarch64 -M virt -cpu max,pauth=off) console=ttyAMA0
   fi
   : >"$scratch/$suite/$name.log"
@@ -226,6 +227,7 @@ suite_machines() {
   local suite=$1 here=$scratch/$1
   truncate -s 4G "$here/disk" && truncate -s 64M "$here/spare" && make_file_system "$here/disk" ||
     return 1
+  # shellcheck disable=SC2054  # the commas are QEMU's
   local drives=(-drive "file=$here/disk,if=none,id=n0,format=raw,cache=unsafe"
     -device nvme,serial=0,drive=n0
     -drive "file=$here/spare,if=none,id=n1,format=raw,cache=unsafe"
@@ -364,11 +366,12 @@ keep_logs() {
 
 # ---- all of it -----------------------------------------------------------------------------------
 
-# ready SUITE: its kernel, and, once it has been built, what runs on it.
-ready() {
-  local log=$scratch/$1/ready.log
+# prepare SUITE: its kernel, and what runs on it, but for arm64, for which that is still to be built.
+prepare() {
+  local log=$scratch/$1/prepare.log
   mkdir -p "$scratch/$1"
-  (fetch "$1") >"$log" || { line FAILED "$1's kernel" "$log"; return 1; }
+  (fetch "$1" && { [ "$1" = arm64 ] || archive "$1"; }) >"$log" 2>&1 &&
+    touch "$scratch/$1/prepared" || line FAILED "$1's kernel" "$log"
 }
 
 # job NAME: one of what runs beside each other; its status becomes NAME.status.
@@ -401,8 +404,8 @@ run() {
   for name in arm64 bullseye bookworm trixie forky power_cuts power_cuts_without_syncs; do # the longest first
     case $name in power_cuts*) wanted crash ;; *) wanted "$name" ;; esac || continue
     case $name in power_cuts*) suite=$CRASH_SUITE ;; *) suite=$name ;; esac
-    if [ ! -d "$scratch/$suite" ]; then ready "$suite" && { [ "$suite" = arm64 ] || archive "$suite"; }; fi
-    if [ -f "$cache/$suite/ready" ]; then jobs+=("$name"); fi
+    if [ ! -d "$scratch/$suite" ]; then prepare "$suite"; fi
+    if [ -f "$scratch/$suite/prepared" ]; then jobs+=("$name"); fi
   done
   for name in "${jobs[@]}"; do # two at a time
     while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
