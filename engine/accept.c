@@ -179,6 +179,12 @@ static inline void fill_slot(struct rf_queue *queue, struct rf_slot *slot, const
   if (queue->latency != NULL) slot->accepted_ns = queue->now_ns;
 }
 
+/* Once it is known which descriptor it is for, and before it can end. */
+static inline void trace_submit(const struct rf_queue *queue, const struct rf_slot *slot,
+                                const struct rf_op *op) {
+  RF_TRACE_6(submit, queue, op->user_data, (int)op->kind, slot->request.fd, op->offset, op->len);
+}
+
 static void set_deadline(struct rf_queue *queue, struct rf_slot *slot, uint64_t after) {
   uint64_t now = queue->now_ns != 0 ? queue->now_ns : rf_now_ns();
   bool never = after > UINT64_MAX - 1 - now;
@@ -240,9 +246,10 @@ static inline void fill_ordinary(struct rf_queue *queue, struct rf_slot *slot,
   slot->state = RF_SLOT_PENDING;
   request->kind = op->kind;
   request->flags = 0;
-  request->fd = -1;
+  request->fd = op->kind == RF_OP_NOP ? -1 : op->file->fd;
+  trace_submit(queue, slot, op);
   if (op->kind == RF_OP_NOP) return;
-  fill_transfer(slot, op, op->file->fd);
+  fill_transfer(slot, op, request->fd);
   rf_route(queue, slot, op->file, op->kind == RF_OP_WRITE);
   use_registered(queue, slot, op->file);
 }
@@ -257,6 +264,7 @@ static inline void fill_on_course(struct rf_queue *queue, struct rf_slot *slot,
   request->flags = course->flags;
   request->file_slot = course->file_slot;
   fill_transfer(slot, op, course->fd);
+  trace_submit(queue, slot, op);
 }
 
 /* Not where the length decides on the way, while the file may still become registered (its ops are
@@ -326,10 +334,12 @@ static void accept_any(struct rf_queue *queue, const struct rf_op *op) {
   fill_slot(queue, slot, op);
   slot->op_flags = op->flags;
   slot->total = 0;
+  slot->request.fd = -1;
   int status = check(op, &slot->total);
+  if (status == 0) set_request(slot, op);
+  trace_submit(queue, slot, op);
   if (status == 0) {
     if (op->deadline_ns != 0) set_deadline(queue, slot, op->deadline_ns);
-    set_request(slot, op);
     route(queue, slot);
     waits = link_to_last(queue, slot);
   }

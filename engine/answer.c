@@ -80,6 +80,7 @@ void rf_withdraw(struct rf_queue *queue, struct rf_slot *slot) {
 void rf_fall_back(struct rf_queue *queue, struct rf_slot *slot, enum rf_fallback_reason reason) {
   slot->flags = (uint8_t)((slot->flags | RF_SLOT_ON_THREADS) & ~RF_SLOT_ON_CALLS);
   rf_tally_add(&queue->tally.fell_back[slot->kind][reason], 1);
+  RF_TRACE_4(fall_back, queue, slot->user_data, (int)slot->kind, (int)reason);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

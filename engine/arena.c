@@ -17,6 +17,7 @@ struct rf_arena {
   struct rf_engine *engine;
   void *base;
   size_t size;
+  bool adopted; /* the memory is the caller's */
 };
 
 /* mmap aligns to small pages only: map one huge page more, and give back what is too much. */
@@ -49,21 +50,43 @@ static int map(struct rf_arena *arena, unsigned flags) {
   return status;
 }
 
+static struct rf_arena *new_arena(struct rf_engine *engine, void *base, size_t size) {
+  struct rf_arena *arena = calloc(1, sizeof(*arena));
+  if (arena == NULL) return NULL;
+  arena->engine = engine;
+  arena->base = base;
+  arena->size = size;
+  arena->adopted = base != NULL;
+  return arena;
+}
+
+static void start(struct rf_arena *arena) {
+  count_arena(arena->engine, 1);
+  rf_registry_add_memory(arena->engine, arena);
+}
+
 int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **out) {
   if (!rf_engine_alive(engine)) return -EBADF;
   if (size == 0 || (flags & ~ALL_FLAGS) != 0) return -EINVAL;
   if (size > SIZE_MAX / 2) return -ENOMEM;
-  struct rf_arena *arena = calloc(1, sizeof(*arena));
+  struct rf_arena *arena = new_arena(engine, NULL, size);
   if (arena == NULL) return -ENOMEM;
-  arena->engine = engine;
-  arena->size = size;
   int status = map(arena, flags);
   if (status != 0) {
     free(arena);
     return status;
   }
-  count_arena(engine, 1);
-  rf_registry_add_memory(engine, arena->base, arena->size);
+  start(arena);
+  *out = arena;
+  return 0;
+}
+
+int rf_arena_adopt(struct rf_engine *engine, void *base, size_t size, struct rf_arena **out) {
+  if (!rf_engine_alive(engine)) return -EBADF;
+  if (base == NULL || size == 0 || size > UINTPTR_MAX - (uintptr_t)base) return -EINVAL;
+  struct rf_arena *arena = new_arena(engine, base, size);
+  if (arena == NULL) return -ENOMEM;
+  start(arena);
   *out = arena;
   return 0;
 }
@@ -71,10 +94,10 @@ int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct 
 void rf_arena_close(struct rf_arena *arena) {
   if (arena == NULL) return;
   if (rf_engine_alive(arena->engine)) {
-    rf_registry_remove_memory(arena->engine, arena->base, arena->size);
+    rf_registry_remove_memory(arena->engine, arena);
     count_arena(arena->engine, -1);
   }
-  munmap(arena->base, arena->size); /* which unlocks it */
+  if (!arena->adopted) munmap(arena->base, arena->size); /* which unlocks it */
   free(arena);
 }
 

@@ -29,8 +29,8 @@ int rf_file_make(struct rf_engine *engine, int fd, bool own, bool append,
   file->own = own;
   file->append = append;
   file->info = *info;
+  file->place = RF_NONE;
   rf_route_classify(file);
-  rf_registry_add_file(engine, file);
   count_file(engine, 1);
   *out = file;
   return 0;
@@ -44,7 +44,9 @@ int rf_file_from_fd(struct rf_engine *engine, int fd, bool own, struct rf_file *
   if (status != 0) return status;
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return -errno;
-  return rf_file_make(engine, fd, own, flags & O_APPEND, &info, out);
+  status = rf_file_make(engine, fd, own, flags & O_APPEND, &info, out);
+  if (status == 0) rf_registry_add_file(engine, *out);
+  return status;
 }
 
 int rf_file_open(struct rf_engine *engine, const char *path, int flags, mode_t mode,

@@ -33,6 +33,7 @@
 
 #include "backends/backend.h"
 #include "engine/substitute.h"
+#include "engine/trace.h"
 #include <ringfall/ringfall.h>
 
 #define RF_NONE UINT32_MAX /* no slot */
@@ -166,6 +167,7 @@ struct rf_atomic_latency {
 
 /* A piece of an arena. */
 struct rf_piece {
+  const struct rf_arena *arena; /* to know its pieces by; two may be of the same memory */
   char *base;
   size_t size;
   uint64_t serial; /* 0: the place is free */
@@ -301,7 +303,8 @@ int rf_deed_text(const struct rf_deed *deed, char *text, size_t size);
 
 /* file.c */
 /* A file of which all is known already: as rf_file_from_fd(), without looking at it.  Directories
- * are taken, to be synced. */
+ * are taken, to be synced.  It is not registered with rings: a transfer's blocks are too large to
+ * gain by that, and small transfers, each with a file of its own, would lose. */
 int rf_file_make(struct rf_engine *engine, int fd, bool own, bool append,
                  const struct rf_file_info *info, struct rf_file **file);
 
@@ -409,6 +412,7 @@ static inline void rf_slot_done(struct rf_queue *queue, struct rf_slot *slot, in
   }
   if (queue->latency != NULL) rf_latency_record(queue, slot->accepted_ns);
   rf_list_push(queue, &queue->done, index);
+  RF_TRACE_5(complete, queue, slot->user_data, (int)slot->kind, status, slot->done);
 }
 
 /* What an answer that is not simply all there means. */
@@ -473,8 +477,8 @@ bool rf_route_refused(struct rf_queue *queue, struct rf_slot *slot, int status);
 /* registry.c */
 void rf_registry_add_file(struct rf_engine *engine, struct rf_file *file);
 void rf_registry_remove_file(struct rf_engine *engine, const struct rf_file *file);
-void rf_registry_add_memory(struct rf_engine *engine, char *base, size_t size);
-void rf_registry_remove_memory(struct rf_engine *engine, const char *base, size_t size);
+void rf_registry_add_memory(struct rf_engine *engine, const struct rf_arena *arena);
+void rf_registry_remove_memory(struct rf_engine *engine, const struct rf_arena *arena);
 void rf_registry_sync(struct rf_queue *queue);
 /* To be called where something has changed, before ops are accepted. */
 static inline bool rf_registry_changed(const struct rf_queue *queue) {

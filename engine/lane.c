@@ -203,10 +203,11 @@ static void die(struct rf_queue *queue, struct rf_lane *lane, int status) {
   RF_COUNT(queue, deaths, 1);
   RF_COUNT(queue, generation, 1);
   bool replaced = replace_main(queue);
+  enum rf_backend_id next = replaced ? queue->lanes[RF_LANE_MAIN].id : RF_BACKEND_THREADS;
+  RF_TRACE_4(fail_over, queue, (int)id, (int)next, status);
   rf_log(queue->engine, RF_LOG_ERROR,
          "%s stopped taking requests (%s: %s); this queue goes on with %s", rf_backend_name(id),
-         call, strerror(-status),
-         rf_backend_name(replaced ? queue->lanes[RF_LANE_MAIN].id : RF_BACKEND_THREADS));
+         call, strerror(-status), rf_backend_name(next));
   if (replaced) {
     settle_main(queue);
     return;

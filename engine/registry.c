@@ -86,7 +86,6 @@ static void sync_own(struct rf_engine *engine) {
 }
 
 void rf_registry_add_file(struct rf_engine *engine, struct rf_file *file) {
-  file->place = RF_NONE;
   pthread_mutex_lock(&engine->lock);
   file->serial = ++engine->serial;
   for (uint32_t i = 0; i < RF_FILE_PLACES && file->place == RF_NONE; i++) {
@@ -108,12 +107,14 @@ void rf_registry_remove_file(struct rf_engine *engine, const struct rf_file *fil
 
 /* An arena above a piece's size takes several places; where there are too few, the rest of it is
  * not registered. */
-void rf_registry_add_memory(struct rf_engine *engine, char *base, size_t size) {
+void rf_registry_add_memory(struct rf_engine *engine, const struct rf_arena *arena) {
+  char *base = rf_arena_base(arena);
+  size_t size = rf_arena_size(arena);
   pthread_mutex_lock(&engine->lock);
   for (unsigned i = 0; i < RF_PIECES && size > 0; i++) {
     struct rf_piece *piece = &engine->pieces[i];
     if (piece->serial != 0) continue;
-    *piece = (struct rf_piece){base, size < PIECE ? size : PIECE, ++engine->serial};
+    *piece = (struct rf_piece){arena, base, size < PIECE ? size : PIECE, ++engine->serial};
     base += piece->size;
     size -= piece->size;
   }
@@ -122,12 +123,10 @@ void rf_registry_add_memory(struct rf_engine *engine, char *base, size_t size) {
   pthread_mutex_unlock(&engine->lock);
 }
 
-void rf_registry_remove_memory(struct rf_engine *engine, const char *base, size_t size) {
+void rf_registry_remove_memory(struct rf_engine *engine, const struct rf_arena *arena) {
   pthread_mutex_lock(&engine->lock);
-  for (unsigned i = 0; i < RF_PIECES; i++) {
-    struct rf_piece *piece = &engine->pieces[i];
-    if (piece->base >= base && piece->base < base + size) *piece = (struct rf_piece){0};
-  }
+  for (unsigned i = 0; i < RF_PIECES; i++)
+    if (engine->pieces[i].arena == arena) engine->pieces[i] = (struct rf_piece){0};
   changed(engine);
   sync_own(engine);
   pthread_mutex_unlock(&engine->lock);

@@ -95,7 +95,7 @@ static const struct meaning of_file[] = {
 static const struct meaning of_arena[] = {
     {EAGAIN, "some of the memory could not be locked", "try again, or open it without LOCKED"},
     AFTER_FORK,
-    {EINVAL, "the size is 0, or a flag is not known", ""},
+    {EINVAL, "the size is 0, a flag is not known, or there is no such memory", ""},
     {ENOMEM, "no memory, or more than may be locked", "with LOCKED: ulimit -l unlimited"},
     {EPERM, "memory may not be locked", "ulimit -l unlimited, or open it without LOCKED"},
 };

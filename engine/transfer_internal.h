@@ -126,6 +126,7 @@ struct rf_part {
   bool bounced;                 /* memory is a bounce buffer */
   bool direct;
   bool in_flight; /* handed to the queue, and not yet reaped */
+  bool cut_short; /* of a write: the caller's memory ends at its end */
   uint8_t kind;   /* enum rf_part_kind */
   uint32_t next;  /* in the list of free ones */
   int status;     /* when reaped */
@@ -245,8 +246,10 @@ void rf_transfer_plan_retreat(struct rf_transfer *transfer);
 bool rf_transfer_cut(struct rf_transfer *transfer, struct rf_part *part, int *status);
 /* The bytes of a finished block that were asked for, of the first `bytes` of it. */
 uint64_t rf_part_useful(const struct rf_part *part, uint64_t bytes);
-/* Between the bounce buffer and the caller's memory, in the direction of the transfer. */
-void rf_part_copy(const struct rf_part *part, uint64_t bytes);
+/* Between the bounce buffer and the caller's memory, in the direction of the transfer: how many of
+ * the first `bytes` of the block need nothing more.  Fewer than that: the caller's memory ends
+ * there. */
+uint64_t rf_part_copy(const struct rf_part *part, uint64_t bytes);
 
 /* transfer_bounce.c; the lock is held */
 void rf_bounce_plan(struct rf_pool *pool); /* before the pool is used: sizes */

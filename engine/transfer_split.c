@@ -7,7 +7,9 @@
  * not touch what is beside their range, so their ends go through the page cache (see the order in
  * transfer_internal.h).
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/transfer_internal.h"
@@ -146,16 +148,48 @@ uint64_t rf_part_useful(const struct rf_part *part, uint64_t bytes) {
   return start < end ? end - start : 0;
 }
 
-void rf_part_copy(const struct rf_part *part, uint64_t bytes) {
+/* ---- copying --------------------------------------------------------------------------------- */
+
+/* Since Linux 5.14; libcs older than that do not name them. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* False only if the kernel says that an access would end in a signal. */
+static bool is_there(char *page, size_t size, int advice) {
+  return madvise(page, size, advice) == 0 || errno == EINVAL;
+}
+
+/*
+ * How many bytes from `at` on can be read (or written to).  A transfer may be given memory that
+ * ends early, or a mapped file that was cut short; the kernel answers EFAULT to that, and so do we
+ * where we copy.  The pages are brought in on the way, all at once, which copying would do one by
+ * one.  Where the kernel cannot tell (before 5.14, memory of devices) all of it counts as there.
+ */
+static uint64_t accessible(char *at, uint64_t count, bool write) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)at % page;
+  int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+  char *start = at - before;
+  if (is_there(start, round_up(before + count, page), advice)) return count;
+  uint64_t good = 0;
+  while (good < before + count && is_there(start + good, page, advice)) good += page;
+  if (good >= before + count) return count; /* it has come meanwhile */
+  return good > before ? good - before : 0;
+}
+
+uint64_t rf_part_copy(const struct rf_part *part, uint64_t bytes) {
   const struct rf_transfer *transfer = part->transfer;
   uint64_t count = rf_part_useful(part, bytes);
   uint64_t start = part->offset;
   if (start < transfer->request.offset) start = transfer->request.offset;
   char *theirs = (char *)transfer->request.buffer + (start - transfer->request.offset);
   char *ours = part->memory + (start - part->offset);
-  if (count == 0) return;
+  uint64_t there = count > 0 ? accessible(theirs, count, !transfer->write) : 0;
+  if (there == 0) return count > 0 ? 0 : bytes;
   if (transfer->write)
-    memcpy(ours, theirs, count);
+    memcpy(ours, theirs, there);
   else
-    memcpy(theirs, ours, count);
+    memcpy(theirs, ours, there);
+  return there == count ? bytes : start - part->offset + there;
 }

@@ -157,12 +157,21 @@ static void refuse(struct rf_worker *worker, struct rf_part *part, int status) {
   worker->reaped[worker->reaped_count++] = (uint32_t)(part - worker->parts);
 }
 
+/* Into the bounce buffer.  What is there of memory that ends early is written, in whole units. */
+static int copy_in(struct rf_part *part) {
+  uint64_t copied = rf_part_copy(part, part->length);
+  if (copied == part->length) return 0;
+  part->cut_short = true;
+  part->length = copied - copied % rf_file_get_info(file_of(part))->offset_align;
+  return part->length > 0 ? 0 : -EFAULT;
+}
+
 static void hand_over_one(struct rf_worker *worker, struct rf_part *part) {
   struct rf_transfer *transfer = part->transfer;
   int status = 0;
   if (part->kind == RF_PART_ALLOCATE) transfer->target.extended = true;
   if (part->kind == RF_PART_SYNC_DIRECTORY) status = rf_target_open_directory(transfer);
-  if (part->bounced && transfer->write) rf_part_copy(part, part->length);
+  if (part->bounced && transfer->write) status = copy_in(part);
   if (status == 0) {
     struct rf_op op = op_of(worker, part);
     part->in_flight = true;
@@ -212,6 +221,8 @@ static void finish_block(struct rf_transfer *transfer, const struct rf_part *par
     rf_transfer_fail(transfer, reached, status_of(transfer, part->status));
   else if (reached < wanted)
     rf_transfer_fail(transfer, reached, 0);
+  else if (part->cut_short)
+    rf_transfer_fail(transfer, reached, -EFAULT);
   if (transfer->stop_at != UINT64_MAX && transfer->list == &transfer->pool->active)
     rf_transfer_unlist(transfer);
 }
@@ -260,13 +271,20 @@ static bool copies_out(const struct rf_part *part) {
   return part->bounced && !part->transfer->write && part->bytes > 0;
 }
 
+static void copy_out(struct rf_part *part) {
+  uint64_t copied = rf_part_copy(part, part->bytes);
+  if (copied == part->bytes) return;
+  part->bytes = copied;
+  part->status = -EFAULT;
+}
+
 /* With the lock, which is given up while copying. */
 static void finish_all(struct rf_worker *worker) {
   for (unsigned i = 0; i < worker->reaped_count; i++) {
     struct rf_part *part = &worker->parts[worker->reaped[i]];
     if (copies_out(part)) {
       leave(worker);
-      rf_part_copy(part, part->bytes);
+      copy_out(part);
       come_back(worker);
     }
     finish_one(worker, part);

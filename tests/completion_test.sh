@@ -36,7 +36,10 @@ expect_all() {
 expect "--help --version bench copy help probe read tune verify write" ""
 expect "probe" p
 expect "read" r
+expect "bench copy help probe read tune verify write" help ""
 expect "bench" help b
+expect "" help -
+expect "" help nonsense
 expect "" nonsense --
 for command in probe bench tune copy read write verify; do expect_all "$command"; done
 expect "--direct" bench --dire

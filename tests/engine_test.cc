@@ -234,6 +234,25 @@ void DropCapabilities() {
   ASSERT_EQ(0, syscall(SYS_capset, &header, none)) << strerror(errno);
 }
 
+TEST_F(Engine, AdoptedMemoryStaysTheCallers) {
+  rf_engine *engine = nullptr;
+  ASSERT_EQ(rf_engine_open(&engine, nullptr), 0);
+  std::vector<char> memory(100000, 'm');
+  char *odd = memory.data() + 1;
+  rf_arena *arena = nullptr;
+  EXPECT_EQ(rf_arena_adopt(engine, nullptr, 4096, &arena), -EINVAL);
+  EXPECT_EQ(rf_arena_adopt(engine, odd, 0, &arena), -EINVAL);
+  EXPECT_EQ(rf_arena_adopt(engine, odd, SIZE_MAX, &arena), -EINVAL);
+  EXPECT_EQ(arena, nullptr);
+  ASSERT_EQ(rf_arena_adopt(engine, odd, 77777, &arena), 0);
+  EXPECT_EQ(rf_arena_base(arena), odd);
+  EXPECT_EQ(rf_arena_size(arena), 77777u);
+  EXPECT_EQ(rf_engine_close(engine), -EBUSY);
+  rf_arena_close(arena);
+  EXPECT_EQ(memory, std::vector<char>(100000, 'm')) << "there, and as it was";
+  EXPECT_EQ(rf_engine_close(engine), 0);
+}
+
 TEST_F(Engine, ArenasAreLockedOnlyOnRequestAndARefusalIsTheStatus) {
   RF_IN_CHILD({
     struct rlimit limit = {65536, 65536}; // a hard limit: it can only be lowered from here

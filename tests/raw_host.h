@@ -30,6 +30,18 @@ inline bool Works(rf_backend_id backend) {
   return true;
 }
 
+// Have rings places for files and memory that are filled in later?
+inline bool HasPlaces() {
+  io_uring_params params = {};
+  io_uring_rsrc_register places = {};
+  places.nr = 1;
+  places.flags = IORING_RSRC_REGISTER_SPARSE;
+  int fd = static_cast<int>(syscall(SYS_io_uring_setup, 8, &params));
+  long status = syscall(SYS_io_uring_register, fd, IORING_REGISTER_FILES2, &places, sizeof(places));
+  if (fd >= 0) close(fd);
+  return status == 0;
+}
+
 } // namespace raw_host
 
 #endif

@@ -43,6 +43,11 @@ constexpr size_t kBlock = 4096;
 constexpr size_t kEnough = 20; // ops on a file, after which it is registered for sure
 constexpr int kLostMs = static_cast<int>(kLostNs / 1000000);
 
+#define RF_NEEDS_PLACES()                                                                          \
+  if (!raw_host::HasPlaces())                                                                      \
+  GTEST_SKIP() << "needs rings with places to be filled in (Linux "                                \
+                  "5.19)"
+
 // A queue on a ring, watched.
 class Registry : public testing::Test {
 protected:
@@ -124,6 +129,7 @@ void DoIt(bool elsewhere, const std::function<void()> &work) {
 // ---- that it is used ---------------------------------------------------------------------------
 
 TEST_F(Registry, RegistersAFileAfterAFewOpsOnIt) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   EXPECT_EQ(Files(), 0);
@@ -137,6 +143,7 @@ TEST_F(Registry, RegistersAFileAfterAFewOpsOnIt) {
 }
 
 TEST_F(Registry, VectorsGoThroughTheRegisteredFileToo) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(rig.RoundTrip(kEnough));
@@ -151,6 +158,7 @@ TEST_F(Registry, VectorsGoThroughTheRegisteredFileToo) {
 }
 
 TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   rf_arena *arena = nullptr;
@@ -176,8 +184,104 @@ TEST_F(Registry, ArenaMemoryIsRegisteredAtOnceAndOtherMemoryIsNot) {
   EXPECT_EQ(rf_file_close(file), 0);
 }
 
+// The arena's pages as direct I/O needs them, in memory that the test has.
+char *Aligned(std::vector<char> *memory) {
+  auto at = reinterpret_cast<uintptr_t>(memory->data());
+  return memory->data() + (kBlock - at % kBlock) % kBlock;
+}
+
+TEST_F(Registry, AdoptedMemoryIsRegisteredLikeAnArenas) {
+  Open();
+  if (HasFatalFailure()) return;
+  std::vector<char> memory(34 * kBlock);
+  char *base = Aligned(&memory);
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &arena), 0);
+  std::string data = Pattern(32 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 32u);
+  EXPECT_EQ(Memory(), 1);
+  EXPECT_TRUE(Reads(file, data, base + kBlock)) << "the last block lies behind it";
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 31u);
+  rf_arena_close(arena);
+  EXPECT_EQ(Memory(), 0);
+  EXPECT_TRUE(Reads(file, data, base)) << "the memory is still there";
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 0u);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+TEST_F(Registry, ArenasOfTheSameMemoryGoOneByOne) {
+  Open();
+  if (HasFatalFailure()) return;
+  std::vector<char> memory(34 * kBlock);
+  char *base = Aligned(&memory);
+  rf_arena *first = nullptr, *second = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &first), 0);
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &second), 0);
+  std::string data = Pattern(32 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(Memory(), 2);
+  rf_arena_close(first);
+  EXPECT_EQ(Memory(), 1);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 64u);
+  rf_arena_close(second);
+  EXPECT_EQ(Memory(), 0);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+TEST_F(Registry, MemoryThatTheKernelDoesNotTakeIsUsedUnregistered) {
+  Open();
+  if (HasFatalFailure()) return;
+  char *base = static_cast<char *>(
+      mmap(nullptr, 32 * kBlock, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(base, MAP_FAILED);
+  ASSERT_EQ(munmap(base + 16 * kBlock, 16 * kBlock), 0); // not there: nothing to be registered
+  rf_arena *arena = nullptr;
+  ASSERT_EQ(rf_arena_adopt(rig.engine, base, 32 * kBlock, &arena), 0);
+  std::string data = Pattern(16 * kBlock);
+  rf_file *file = NewFile(data, O_DIRECT);
+  EXPECT_TRUE(Reads(file, data, base));
+  EXPECT_EQ(CountFlag(backends.Take(), RF_REQUEST_FIXED_MEMORY), 0u);
+  EXPECT_TRUE(rig.Logged(RF_LOG_INFO, {"unregistered"})) << rig.Log();
+  rf_arena_close(arena);
+  munmap(base, 16 * kBlock);
+  EXPECT_EQ(rf_file_close(file), 0);
+}
+
+// Each has its own, and a block is large: registering them would only cost.
+TEST_F(Registry, FilesOfTransfersAreNotRegistered) {
+  Open();
+  if (HasFatalFailure()) return;
+  rf_pool_options options;
+  rf_pool_options_init(&options);
+  options.block_size = kBlock;
+  options.workers = 1;
+  rf_pool *pool = nullptr;
+  ASSERT_EQ(rf_pool_open(rig.engine, &options, &pool), 0);
+  std::string data = Pattern(64 * kBlock), back(data.size(), '\0');
+  int fd = NewFd(data, 0);
+  backends.Take();
+  rf_transfer_request request;
+  rf_transfer_request_init(&request);
+  request.fd = fd;
+  request.buffer = back.data();
+  request.length = back.size();
+  rf_transfer_result result;
+  ASSERT_EQ(rf_transfer_read_sync(pool, &request, &result), 0);
+  EXPECT_TRUE(back == data);
+  std::vector<Seen> seen = backends.Take();
+  EXPECT_GE(seen.size(), 64u);
+  EXPECT_EQ(CountFlag(seen, RF_REQUEST_FIXED_FILE), 0u);
+  rf_pool_close(pool, RF_POOL_DRAIN);
+  close(fd);
+}
+
 // Ops of one kind on one file go alike in all but this: each has memory of its own.
 TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string content = Pattern(kEnough * kBlock);
@@ -208,6 +312,7 @@ TEST_F(Registry, ArenaMemoryAndOtherMemoryMayTakeTurnsInABatch) {
 }
 
 TEST_F(Registry, CopiesFromThePageCacheUseArenasAsOrdinaryMemory) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   rf_arena *arena = nullptr;
@@ -249,6 +354,7 @@ TEST_F(Registry, OddLengthsAndNothingAtAllAreTheSameInArenas) {
 }
 
 TEST_F(Registry, AQueueOpenedLaterRegistersTheArenasThatAreThere) {
+  RF_NEEDS_PLACES();
   rf_arena *arena = nullptr;
   ASSERT_EQ(rig.OpenEngine(backends.substitute()), 0);
   ASSERT_EQ(rf_arena_open(rig.engine, kBlock, 0, &arena), 0);
@@ -300,6 +406,7 @@ TEST_P(Stale, MemoryMappedWhereAnArenaWasGetsTheData) {
 
 // The place of the old one is taken by the new one, which may well be at the same address.
 TEST_P(Stale, AnArenaInPlaceOfAnotherGetsTheData) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -317,6 +424,7 @@ TEST_P(Stale, AnArenaInPlaceOfAnotherGetsTheData) {
 }
 
 TEST_P(Stale, AFileInPlaceOfAClosedOneIsTheOneThatIsRead) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string first = Pattern(kEnough * kBlock, 1), second = Pattern(kEnough * kBlock, 2);
@@ -343,6 +451,7 @@ INSTANTIATE_TEST_SUITE_P(ClosedBy, Stale, testing::Bool(), [](const auto &given)
 });
 
 TEST_F(Registry, AFileClosedBeforeItWasRegisteredLeavesItsPlaceToTheNext) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -358,6 +467,7 @@ TEST_F(Registry, AFileClosedBeforeItWasRegisteredLeavesItsPlaceToTheNext) {
 }
 
 TEST_F(Registry, AChildsUseOfTheMemoryDoesNotTakeItFromTheRing) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::string data = Pattern(kEnough * kBlock);
@@ -378,6 +488,7 @@ TEST_F(Registry, AChildsUseOfTheMemoryDoesNotTakeItFromTheRing) {
 // ---- more than there are places for ------------------------------------------------------------
 
 TEST_F(Registry, MoreFilesThanPlacesAreAllReadRight) {
+  RF_NEEDS_PLACES();
   constexpr size_t kFiles = 300;
   rig.queue_options.depth = 512;
   Open();
@@ -408,6 +519,7 @@ TEST_F(Registry, MoreFilesThanPlacesAreAllReadRight) {
 }
 
 TEST_F(Registry, MoreArenasThanPlacesAllGetTheirData) {
+  RF_NEEDS_PLACES();
   constexpr size_t kArenas = 40;
   Open();
   if (HasFatalFailure()) return;
@@ -506,6 +618,7 @@ private:
 };
 
 TEST_F(Registry, AFileClosedByTheQueuesThreadIsLetGoAtOnce) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -517,6 +630,7 @@ TEST_F(Registry, AFileClosedByTheQueuesThreadIsLetGoAtOnce) {
 }
 
 TEST_F(Registry, AFileClosedByAnotherThreadIsLetGoAtTheQueuesNextCall) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -530,6 +644,7 @@ TEST_F(Registry, AFileClosedByAnotherThreadIsLetGoAtTheQueuesNextCall) {
 }
 
 TEST_F(Registry, FilesAreLetGoWithTheQueue) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -541,6 +656,7 @@ TEST_F(Registry, FilesAreLetGoWithTheQueue) {
 }
 
 TEST_F(Registry, FilesAreLetGoWithTheQueueOfAThreadThatHasEnded) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -553,6 +669,7 @@ TEST_F(Registry, FilesAreLetGoWithTheQueueOfAThreadThatHasEnded) {
 
 // Nobody but that thread can take the ring's descriptor out of its table.
 TEST_F(Registry, FilesOfAQueueThatAnotherThreadClosesAreLetGoWhenItsThreadEnds) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   Watched pipe(rig.engine);
@@ -610,6 +727,7 @@ void WorksWithoutRegistration(Rig *rig) {
 }
 
 TEST_F(Registry, RefusedInUseLeavesTheRingAtWork) {
+  RF_NEEDS_PLACES();
   RF_IN_CHILD({
     Rig own;
     own.engine_options = rig.engine_options;
@@ -663,6 +781,7 @@ TEST_F(Registry, RefusedBeforeTheFirstOpLeadsToThreads) {
 }
 
 TEST_F(Registry, AnArenaAboveTheLimitOfLockedMemoryGoesUnregistered) {
+  RF_NEEDS_PLACES();
   RF_IN_CHILD({
     if (geteuid() != 0) in_child::Skip("root, to become another user");
     rlimit limit = {256 << 10, 256 << 10}; // a ring and a small arena, and no more

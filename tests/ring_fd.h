@@ -28,7 +28,8 @@ inline std::vector<int> All() {
   return rings;
 }
 
-// How many places of "UserFiles" or "UserBufs" are taken; -1 if the kernel does not tell.
+// How many places of "UserFiles" or "UserBufs" are taken; -1 if the kernel does not tell.  An empty
+// place is "<none>", or for buffers on Linux 6.1 one byte at the last address.
 inline int Taken(int ring, const std::string &table) {
   std::ifstream info("/proc/self/fdinfo/" + std::to_string(ring));
   int taken = -1;
@@ -37,7 +38,8 @@ inline int Taken(int ring, const std::string &table) {
       taken = 0;
     else if (taken >= 0 && line.compare(0, 1, " ") != 0)
       break;
-    else if (taken >= 0 && line.find("<none>") == std::string::npos)
+    else if (taken >= 0 && line.find("<none>") == std::string::npos &&
+             line.find("0xffffffffffffffff/") == std::string::npos)
       taken++;
   }
   return taken;

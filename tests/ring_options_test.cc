@@ -2,8 +2,9 @@
 // Rings that are restricted, that poll devices, that have a kernel thread to submit; alone and
 // together: everything a queue does works on each, and a restricted ring does nothing else.
 //
-// Linked with --wrap=rf_uring_setup, which shows the rings that the library makes.  A
-// test may use such a ring between two calls of the library: its submission ring is empty then.
+// Linked with --wrap=rf_uring_setup, which shows the rings that the library makes, and refuses
+// flags as an older kernel does.  A test may use such a ring between two calls of the library: its
+// submission ring is empty then.
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -22,14 +23,17 @@
 #include <string>
 #include <vector>
 
+#include "tests/in_child.h"
 #include "tests/queue_rig.h"
 #include "tests/raw_host.h"
 #include "tests/ring_fd.h"
+#include "tests/seccomp_filter.h"
 
 namespace {
 
 io_uring *last_ring = nullptr;
 unsigned last_flags = 0;
+unsigned refused_flags = 0;
 
 } // namespace
 
@@ -38,6 +42,7 @@ int __real_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *par
 int __wrap_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *params);
 
 int __wrap_rf_uring_setup(unsigned entries, io_uring *ring, io_uring_params *params) {
+  if (params->flags & refused_flags) return -EINVAL;
   int status = __real_rf_uring_setup(entries, ring, params);
   if (status == 0) last_ring = ring, last_flags = params->flags;
   return status;
@@ -377,7 +382,7 @@ TEST_P(Restricted, TakesNoRegistrationThatItDoesNotUse) {
   };
   int calls = IORING_REGISTER_LAST; // a kernel older than the header does not have the last of them
   while (calls > 0 && answer(calls - 1) == EINVAL) calls--;
-  EXPECT_GT(calls, *needed.rbegin());
+  EXPECT_GT(calls, int{IORING_REGISTER_ENABLE_RINGS}); // which came with restrictions
   for (int what = 0; what < calls; what++) {
     if (needed.count(what) != 0) continue;
     EXPECT_EQ(answer(what), EACCES) << what;
@@ -391,6 +396,85 @@ INSTANTIATE_TEST_SUITE_P(Sets, Restricted,
                            return std::string(given.param & kKernelThread ? "KernelThread"
                                                                           : "Plain");
                          });
+
+// ---- deferred work -----------------------------------------------------------------------------
+
+class WorkFlag : public RingOptions {
+protected:
+  // As the kernel may: behind the work that it tells of, when that has been done already.
+  void PutUp() { __atomic_or_fetch(last_ring->sq.kflags, IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST); }
+
+  void ExpectItTakenDown(unsigned calls) {
+    int end = -1;
+    char byte = 0;
+    rf_file *pipe = NewPipe(&end);
+    rf_op slow = rf_op_read(pipe, &byte, 1, 0, 1);
+    rf_completion done = {};
+    ASSERT_EQ(rf_submit(rig.queue, &slow, 1), 1);
+    ASSERT_EQ(rf_flush(rig.queue), 0);
+    PutUp();
+    EXPECT_EQ(rf_reap(rig.queue, &done, 1), 0); // and comes back
+    uint64_t before = rig.Counters().system_calls;
+    EXPECT_EQ(rf_reap(rig.queue, &done, 1), 0);
+    EXPECT_EQ(rig.Counters().system_calls - before, calls);
+    ASSERT_EQ(write(end, "!", 1), 1);
+    EXPECT_EQ(rf_wait(rig.queue, &done, 1, 1, kLostNs), 1);
+    EXPECT_EQ(done.bytes, 1);
+    EXPECT_EQ(rf_file_close(pipe), 0);
+    close(end);
+  }
+};
+
+TEST_P(WorkFlag, IsTakenDownWhereItTellsOfNothing) {
+  Open();
+  if (!HasFatalFailure()) ExpectItTakenDown(0);
+}
+
+TEST_P(WorkFlag, IsTakenDownInAPollableQueueToo) {
+  Open();
+  ASSERT_GE(rf_queue_fd(rig.queue), 0);
+  ExpectItTakenDown(1); // to empty the eventfd
+}
+
+INSTANTIATE_TEST_SUITE_P(Sets, WorkFlag, testing::Values(0, int{kRestricted}, int{kKernelThread}),
+                         [](const auto &given) {
+                           return std::string(given.param == 0             ? "None"
+                                              : given.param == kRestricted ? "Restricted"
+                                                                           : "KernelThread");
+                         });
+
+// Neither may the ring be entered, nor are its pages lent: what came all the same is not lost.
+TEST(DeniedRing, WithoutDeferredWorkIsGivenTimeForWhatItStillPosts) {
+  RF_IN_CHILD({
+    refused_flags = IORING_SETUP_DEFER_TASKRUN;
+    Rig rig;
+    rig.engine_options.choice = RF_CHOICE_PREFER;
+    rig.engine_options.backend = RF_BACKEND_IO_URING;
+    ASSERT_EQ(rig.Open(), 0) << rig.Log();
+    if (rf_queue_backend(rig.queue) != RF_BACKEND_IO_URING) in_child::Skip("io_uring");
+    int ends[2] = {-1, -1};
+    ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    rf_file *pipe = nullptr;
+    ASSERT_EQ(rf_file_from_fd(rig.engine, ends[0], true, &pipe), 0);
+    char byte = 0;
+    rf_op slow = rf_op_read(pipe, &byte, 1, 0, 1); // of a stream: nothing to be done again
+    rf_completion done = {};
+    ASSERT_EQ(rf_submit(rig.queue, &slow, 1), 1);
+    ASSERT_EQ(rf_flush(rig.queue), 0);
+    if (seccomp_filter::Install({seccomp_filter::Deny(SYS_io_uring_enter, EPERM),
+                                 seccomp_filter::Deny(SYS_vmsplice, EPERM)}) != 0)
+      in_child::Skip("seccomp filters");
+    ASSERT_EQ(rf_wait(rig.queue, &done, 1, 1, 1000000), 0);
+    EXPECT_EQ(rig.Counters().deaths, 1u) << rig.Log();
+    ASSERT_EQ(write(ends[1], "!", 1), 1);
+    ASSERT_EQ(rf_wait(rig.queue, &done, 1, 1, kLostNs), 1);
+    EXPECT_EQ(done.status, 0);
+    EXPECT_EQ(byte, '!');
+    EXPECT_EQ(rig.Counters().lost, 0u);
+    EXPECT_EQ(rf_file_close(pipe), 0);
+    close(ends[1]);
+  });
+}
 
 // ---- the kernel's thread -----------------------------------------------------------------------
 

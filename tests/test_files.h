@@ -213,6 +213,14 @@ protected:
     return fd;
   }
 
+  // O_DIRECT where files in the directory can be opened with it, else 0: Linux 6.6 brought it to
+  // tmpfs.
+  int DirectFlag() {
+    int fd = open(NewPath().c_str(), O_RDWR | O_CREAT | O_DIRECT | O_CLOEXEC, 0600);
+    if (fd >= 0) close(fd);
+    return fd >= 0 ? O_DIRECT : 0;
+  }
+
   // What is in the file.
   static std::vector<unsigned char> ReadBack(const std::string &path, size_t size,
                                              uint64_t offset = 0) {

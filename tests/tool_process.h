@@ -126,6 +126,7 @@ inline size_t Lines(const std::string &text) {
 struct World {
   std::vector<std::pair<std::string, std::string>> environment; // added
   std::vector<int> denied;                                      // system calls: EPERM
+  bool kills = false;                                           // those end the process instead
   bool no_tmpfile = false;                                      // O_TMPFILE: EOPNOTSUPP
   rlim_t file_size = RLIM_INFINITY;                             // RLIMIT_FSIZE
   std::string output;                                           // stdout goes to this file
@@ -220,7 +221,8 @@ private:
     return content;
   }
 
-  // A filter that answers EPERM to the denied calls, and EOPNOTSUPP to openat with O_TMPFILE.
+  // A filter that answers EPERM to the denied calls (or kills), and EOPNOTSUPP to openat with
+  // O_TMPFILE.
   static bool Restrict(const World &world) {
     if (world.denied.empty() && !world.no_tmpfile) return true;
     const unsigned tmpfile_bit = O_TMPFILE & ~static_cast<unsigned>(O_DIRECTORY);
@@ -232,7 +234,7 @@ private:
     load(offsetof(seccomp_data, nr));
     for (const int call : world.denied) {
       filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(call), 0, 1));
-      give(SECCOMP_RET_ERRNO | EPERM);
+      give(world.kills ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | EPERM);
     }
     if (world.no_tmpfile) {
       filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_openat, 0, 3));

@@ -120,6 +120,24 @@ TEST(Probe, SaysWhatRefusedWhenOnlyThreadsWork) {
   }
 }
 
+// The calls are tried in children, which the filter kills.
+TEST(Probe, AndEveryOtherCommandSurvivesAFilterThatKills) {
+  World world = WorldWithThreadsOnly();
+  world.kills = true;
+  const Json probe = Probe(world);
+  EXPECT_EQ(Text(probe.get(), "selected"), "threads");
+  for (const char *name : {"io_uring", "libaio"}) {
+    const json_t *backend = BackendIn(probe, name);
+    EXPECT_TRUE(json_is_false(json_object_get(backend, "usable"))) << name;
+    if (Text(backend, "stage") == "build") continue;
+    EXPECT_EQ(Text(backend, "cause"), "seccomp") << name;
+  }
+  const Directory directory;
+  const Result result = RunTool({"write", directory.path() + "/new", "/proc/self/exe"}, world);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.signal, 0);
+}
+
 TEST(Probe, ExitsWithZeroWhenOnlyThreadsWork) {
   const Result result = RunTool({"probe"}, WorldWithThreadsOnly());
   EXPECT_EQ(result.exit_code, 0);
@@ -835,11 +853,12 @@ INSTANTIATE_TEST_SUITE_P(
     Bad, CommandLine,
     testing::Values(
         Arguments{}, Arguments{"frobnicate"}, Arguments{"--frobnicate"},
-        Arguments{"probe", "--frobnicate"}, Arguments{"probe", "/", "/"},
-        Arguments{"probe", "--build", "/"}, Arguments{"copy"}, Arguments{"copy", "one"},
-        Arguments{"copy", "a", "b", "c"}, Arguments{"copy", "-x", "a", "b"},
-        Arguments{"copy", "--checksum", "md5", "a", "b"}, Arguments{"copy", "--checksum"},
-        Arguments{"copy", "--backend", "floppy", "a", "b"},
+        Arguments{"help", "frobnicate"}, Arguments{"help", "--frobnicate"},
+        Arguments{"help", "copy", "read"}, Arguments{"probe", "--frobnicate"},
+        Arguments{"probe", "/", "/"}, Arguments{"probe", "--build", "/"}, Arguments{"copy"},
+        Arguments{"copy", "one"}, Arguments{"copy", "a", "b", "c"},
+        Arguments{"copy", "-x", "a", "b"}, Arguments{"copy", "--checksum", "md5", "a", "b"},
+        Arguments{"copy", "--checksum"}, Arguments{"copy", "--backend", "floppy", "a", "b"},
         Arguments{"copy", "--backend", "all", "a", "b"},
         Arguments{"copy", "--direct=yes", "a", "b"}, Arguments{"bench", "word"},
         Arguments{"bench", "--size", "-1"}, Arguments{"bench", "--size", "0"},
@@ -882,6 +901,110 @@ TEST(Help, HasAVersion) {
   const Result result = RunTool({"--version"});
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.out.compare(0, 9, "ringfall "), 0) << result.out;
+}
+
+TEST(Help, OfACommandIsWhatTheCommandSaysItself) {
+  for (const char *command : {"probe", "bench", "tune", "copy", "read", "write", "verify"}) {
+    const Result result = RunTool({"help", command});
+    EXPECT_EQ(result.exit_code, 0) << command;
+    EXPECT_EQ(result.err, "");
+    EXPECT_EQ(result.out.compare(0, 16, "Usage: ringfall "), 0) << result.out;
+    EXPECT_EQ(result.out, RunTool({command, "--help"}).out);
+  }
+  for (const Arguments &arguments :
+       {Arguments{"help"}, Arguments{"help", "help"}, Arguments{"help", "--help"}, Arguments{"-h"}})
+    EXPECT_EQ(RunTool(arguments).out, RunTool({"--help"}).out);
+}
+
+// ---- colours ----
+
+// What the program shows on a terminal, in this environment.
+std::string ShownOnATerminal(const Terminal &terminal, const Arguments &arguments,
+                             const std::vector<std::pair<std::string, std::string>> &environment) {
+  World world;
+  world.environment = {{"TERM", "xterm"}, {"NO_COLOR", ""}};
+  for (const auto &variable : environment) world.environment.push_back(variable);
+  world.output = "/proc/self/fd/" + std::to_string(terminal.slave());
+  Process process(arguments, world);
+  std::string shown;
+  process.Until([&] { // a terminal that nobody reads from stops the program
+    shown += terminal.Shown();
+    return false;
+  });
+  EXPECT_EQ(process.Wait().exit_code, 0);
+  return shown + terminal.Shown();
+}
+
+size_t Escapes(const std::string &text) {
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\033'));
+}
+
+// As in a pipe: without colours, and without what a terminal makes of line ends.
+std::string Plain(const std::string &shown) {
+  std::string plain;
+  for (size_t i = 0; i < shown.size(); i++) {
+    if (shown[i] == '\033')
+      i = shown.find('m', i);
+    else if (shown[i] != '\r')
+      plain += shown[i];
+    if (i == std::string::npos) break;
+  }
+  return plain;
+}
+
+TEST(Colours, AreOnATerminal) {
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  const std::string shown = ShownOnATerminal(terminal, {"probe"}, {});
+  EXPECT_NE(shown.find("threads   \033[32mworks\033[0m"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("\033[1mLimits\033[0m"), std::string::npos) << shown;
+}
+
+TEST(Colours, AddNothingElse) {
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  const Arguments report = {"probe", "--build"}; // the same each time
+  const std::string shown = ShownOnATerminal(terminal, report, {});
+  EXPECT_GT(Escapes(shown), 0u);
+  EXPECT_EQ(Plain(shown), RunTool(report).out);
+}
+
+TEST(Colours, AreOfEveryCommandThatHasAny) {
+  const Directory directory;
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  ASSERT_TRUE(WriteFile(directory / "a", "content"));
+  ASSERT_TRUE(WriteFile(directory / "b", "content"));
+  EXPECT_EQ(
+      ShownOnATerminal(terminal, {"verify", directory / "a", "--against", directory / "b"}, {}),
+      directory / "a" + " and " + (directory / "b") + ": \033[32mequal\033[0m, 7 bytes\r\n");
+  const std::string bench = ShownOnATerminal(
+      terminal, {"bench", "--dir", directory.path(), "--size", "1M", "--seconds", "0.1"}, {});
+  EXPECT_NE(bench.find("\033[1mbackend "), std::string::npos) << bench;
+  const std::string tune = ShownOnATerminal(terminal,
+                                            {"tune", directory.path(), "--size", "4M", "--time",
+                                             "1", "--backend", "threads", "--direction", "read"},
+                                            {});
+  EXPECT_NE(tune.find("\033[1mread\033[0m: "), std::string::npos) << tune;
+}
+
+TEST(Colours, AreNotWhereNobodyWantsThem) {
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  const std::vector<std::pair<std::string, std::string>> objections = {
+      {"NO_COLOR", "1"}, {"TERM", "dumb"}, {"TERM", ""}};
+  for (const auto &variable : objections)
+    EXPECT_EQ(Escapes(ShownOnATerminal(terminal, {"probe"}, {variable})), 0u) << variable.first;
+  EXPECT_EQ(Escapes(ShownOnATerminal(terminal, {"probe", "--json"}, {})), 0u);
+  EXPECT_EQ(Escapes(ShownOnATerminal(terminal, {"probe", "--build", "--json"}, {})), 0u);
+}
+
+TEST(Colours, AreNotInAPipe) {
+  World world;
+  world.environment = {{"TERM", "xterm"}};
+  const Result result = RunTool({"probe"}, world);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(Escapes(result.out + result.err), 0u) << result.out;
 }
 
 // ---- progress ----

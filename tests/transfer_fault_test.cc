@@ -137,6 +137,84 @@ TEST_P(TransferFaults, AFullDiskGivesTheBytesBeforeItAndEnospc) {
 
 void CountSignal(int) {}
 
+// Memory of `size` bytes, behind which there is a file without a byte, so that nothing else can
+// come to lie there: from an odd address on, so that direct I/O goes through bounce buffers.
+class MemoryThatEnds {
+public:
+  explicit MemoryThatEnds(size_t size) : size_(size), mapped_((size / kPage + 2) * kPage) {
+    constexpr int kAccess = PROT_READ | PROT_WRITE;
+    base_ = static_cast<char *>(
+        mmap(nullptr, mapped_ + kMiB, kAccess, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_NE(MAP_FAILED, base_);
+    int nothing = memfd_create("nothing", MFD_CLOEXEC);
+    EXPECT_EQ(base_ + mapped_,
+              mmap(base_ + mapped_, kMiB, kAccess, MAP_SHARED | MAP_FIXED, nothing, 0));
+    close(nothing);
+  }
+  ~MemoryThatEnds() { munmap(base_, mapped_ + kMiB); }
+  unsigned char *data() { return reinterpret_cast<unsigned char *>(base_) + mapped_ - size_; }
+
+private:
+  static inline const size_t kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  size_t size_, mapped_;
+  char *base_;
+};
+
+// The kernel answers EFAULT where it copies.  Where we do, we have to ask it.
+bool TheKernelTellsOfMemory() {
+  char byte = 0;
+  auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  char *at = &byte - reinterpret_cast<uintptr_t>(&byte) % page;
+  return madvise(at, page, MADV_POPULATE_READ) == 0;
+}
+
+TEST_P(TransferFaults, MemoryThatEndsEarlyGivesTheBytesBeforeAndEfault) {
+  if (!TheKernelTellsOfMemory()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+  constexpr size_t kThere = 300001, kWhole = kMiB; // from an odd address to the end of a page
+  rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
+  std::string path = NewPath(), source = NewPath();
+  MemoryThatEnds memory(kThere);
+  FillWithPattern(memory.data(), kThere, 0);
+  rf_transfer_result result = Write(pool, ByPath(path, memory.data(), kWhole));
+  EXPECT_EQ(-EFAULT, result.status);
+  EXPECT_LE(result.bytes, kThere);
+  EXPECT_GT(result.bytes + 4096, kThere) << "all but part of a sector";
+  std::vector<unsigned char> found = Content(path);
+  ASSERT_GE(found.size(), result.bytes);
+  EXPECT_EQ("", DiffersFromPattern(found.data(), result.bytes, 0));
+
+  Buffer data = Buffer::Pattern(kWhole);
+  ASSERT_EQ(0, Write(pool, ByPath(source, data.data(), kWhole)).status);
+  MemoryThatEnds into(kThere);
+  result = Read(pool, ByPath(source, into.data(), kWhole));
+  EXPECT_EQ(-EFAULT, result.status);
+  EXPECT_LE(result.bytes, kThere);
+  EXPECT_GT(result.bytes + 4096, kThere);
+  EXPECT_EQ("", DiffersFromPattern(into.data(), result.bytes, 0));
+  result = Read(pool, ByPath(source, into.data(), kThere));
+  EXPECT_EQ(0, result.status) << "exactly what is there";
+  EXPECT_EQ("", DiffersFromPattern(into.data(), kThere, 0));
+}
+
+TEST_P(TransferFaults, AMappedFileCutShortIsEfaultAsWell) {
+  if (!TheKernelTellsOfMemory()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+  rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
+  std::string path = NewPath(), mapped = NewPath();
+  Buffer data = Buffer::Pattern(kMiB);
+  ASSERT_EQ(0, Write(pool, ByPath(mapped, data.data(), kMiB)).status);
+  int fd = open(mapped.c_str(), O_RDWR | O_CLOEXEC);
+  void *at = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ASSERT_NE(MAP_FAILED, at);
+  ASSERT_EQ(0, ftruncate(fd, 256 << 10));
+  auto *odd = static_cast<unsigned char *>(at) + 1;
+  rf_transfer_result result = Write(pool, ByPath(path, odd, kMiB - 1));
+  EXPECT_EQ(-EFAULT, result.status);
+  EXPECT_LT(result.bytes, 256u << 10);
+  EXPECT_GT(result.bytes + 4097, 256u << 10);
+  munmap(at, kMiB);
+  close(fd);
+}
+
 TEST_P(TransferFaults, SignalStormsAreNeverSeen) {
   constexpr size_t kSize = 32 * kMiB + 5;
   std::string path = NewFile(kSize), made = NewPath();
@@ -167,7 +245,7 @@ TEST_P(TransferFaults, SignalStormsAreNeverSeen) {
 TEST_P(TransferFaults, TheCallersDescriptorKeepsFlagsAndOffset) {
   constexpr size_t kSize = 100000;
   Buffer room(kSize);
-  for (int extra : {0, O_DIRECT, O_APPEND, O_NONBLOCK}) {
+  for (int extra : {0, DirectFlag(), O_APPEND, O_NONBLOCK}) {
     std::string path = NewFile(kSize);
     int fd = OpenFd(path, O_RDWR | extra);
     int flags = fcntl(fd, F_GETFL);
@@ -198,7 +276,7 @@ TEST_P(TransferFaults, FilesWithoutANameAndFilesOfTheEngineWork) {
   EXPECT_EQ(kSize, Write(pool, ByFd(fd, data.data(), kSize)).bytes);
   EXPECT_EQ(kSize, Read(pool, ByFd(fd, room.data(), kSize)).bytes);
   EXPECT_EQ("", DiffersFromPattern(room.data(), kSize, 0));
-  for (int extra : {0, O_DIRECT}) {
+  for (int extra : {0, DirectFlag()}) {
     rf_file *file = OpenFile(NewPath(), O_RDWR | O_CREAT | extra);
     rf_transfer_request request = ByFd(-1, data.data(), kSize);
     request.file = file;

@@ -123,6 +123,7 @@ TEST_P(TransferMatrix, QueuesOfSeveralFilesAreEachExact) {
 TEST_P(TransferMatrix, PartsOfOneFileMakeTheWhole) {
   const std::vector<std::vector<size_t>> partitions = {{1, 1, 1}, {1, 1, 2}, {1, 2, 1}, {2, 1, 1}};
   rf_pool *pool = NewPool(PoolOptions(2, kBlock, kDepth));
+  int direct = DirectFlag();
   for (const auto &partition : partitions)
     for (size_t unit : {4096, 8192, 5001}) // the last: no boundary is aligned
       for (int by : {0, 1, 2, 3})
@@ -132,7 +133,7 @@ TEST_P(TransferMatrix, PartsOfOneFileMakeTheWhole) {
           std::string path = NewPath();
           int fd = by == 0   ? -1
                    : by == 1 ? OpenFd(path, O_RDWR | O_CREAT)
-                   : by == 2 ? OpenFd(path, O_RDWR | O_CREAT | O_DIRECT)
+                   : by == 2 ? OpenFd(path, O_RDWR | O_CREAT | direct)
                              : OpenFd(path, O_RDWR | O_CREAT | O_APPEND);
           unsigned char *room = Room(memory);
           size_t total = (partition[0] + partition[1] + partition[2]) * unit;

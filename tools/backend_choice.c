@@ -67,6 +67,7 @@ enum tool_exit backend_choice_open(const char *command, const struct backend_cho
   options.ignore_environment = choice->wish != WISH_NONE;
   options.directory = directory;
   options.depth = depth;
+  options.probe_in_child = true; /* a filter may kill who tries */
   options.log = engine_log_take;
   options.log_context = log;
   const int status = rf_engine_open(engine, &options);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "colour.h"
 #include "json_output.h"
 
 const char *bench_mode_name(enum bench_mode mode) {
@@ -65,8 +66,9 @@ void bench_print_heading(const struct bench_options *options, const struct bench
          bytes_name(file->size, &size), bench_mode_name(options->mode),
          bytes_name(file->block, &block), options->depth, options->direct ? "direct" : "buffered",
          options->seconds, limits->kernel);
-  printf("%-9s %10s %9s %10s %10s %10s %10s %9s  %s\n", "backend", "IOPS", "MiB/s", "p50 us",
-         "p99 us", "p99.9 us", "CPU us/IO", "calls/IO", "verified");
+  printf("%s%-9s %10s %9s %10s %10s %10s %10s %9s  %s%s\n", colour_on(COLOUR_HEADING), "backend",
+         "IOPS", "MiB/s", "p50 us", "p99 us", "p99.9 us", "CPU us/IO", "calls/IO", "verified",
+         colour_off());
   fflush(stdout);
 }
 
@@ -74,7 +76,8 @@ void bench_print_row(const struct bench_result *r) {
   struct bytes_text bytes;
   printf("%-9s ", rf_backend_name(r->backend));
   if (!r->usable || r->failed) {
-    printf("%s: %s\n", r->usable ? "failed" : "not usable", r->why);
+    printf("%s%s%s: %s\n", colour_on(r->usable ? COLOUR_BAD : COLOUR_WARNING),
+           r->usable ? "failed" : "not usable", colour_off(), r->why);
     fflush(stdout);
     return;
   }
@@ -83,8 +86,10 @@ void bench_print_row(const struct bench_result *r) {
          per_io(r, r->cpu_seconds * 1e6), per_io(r, (double)system_calls(r)));
   if (r->verified == VERIFIED_YES)
     puts(bytes_name(r->verified_bytes, &bytes));
+  else if (r->verified == VERIFIED_WRONG)
+    printf("%sNO%s\n", colour_on(COLOUR_BAD), colour_off());
   else
-    puts(r->verified == VERIFIED_WRONG ? "NO" : "not checked");
+    puts("not checked");
   fflush(stdout);
 }
 

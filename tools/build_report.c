@@ -8,6 +8,7 @@
 #include <ringfall_build/libaio.h>
 #include <ringfall_build/liburing.h>
 
+#include "colour.h"
 #include "json_output.h"
 
 static const struct library {
@@ -53,8 +54,9 @@ static void print_field(const char *name, const char *text) {
 static enum tool_exit print_text(const char *command) {
   for (size_t i = 0; i < LIBRARIES; i++) {
     const struct library *l = &libraries[i];
-    printf("%s%s, for the backend %s: %s\n", i > 0 ? "\n" : "", l->name, l->backend,
-           l->found ? "found when ringfall was built" : "not used when ringfall was built");
+    printf("%s%s, for the backend %s: %s%s when ringfall was built%s\n", i > 0 ? "\n" : "", l->name,
+           l->backend, colour_on(l->found ? COLOUR_GOOD : COLOUR_WARNING),
+           l->found ? "found" : "not used", colour_off());
     print_field("reason", l->reason);
     print_field("remedy", l->remedy);
     print_field("link", l->link);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The program `ringfall`: finds the command and ends as it says. */
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@ static const char usage[] =
     "  RINGFALL_BACKEND  the backend for every program that uses ringfall, unless it names one\n"
     "                    itself: auto, NAME or prefer:NAME (that one if it works), require:NAME\n"
     "                    (that one or an error); NAME is io_uring, libaio or threads\n"
+    "  NO_COLOR          if it is not empty, no colours; nor with TERM=dumb, or without a "
+    "terminal\n"
     "\n"
     "Exit codes:\n"
     "  0  all went well\n"
@@ -58,8 +61,13 @@ static enum tool_exit run_command(int argc, char **argv) {
   return tool_fail(NULL, TOOL_USAGE, "no command '%s' (see ringfall --help)", argv[0]);
 }
 
+static bool asks_for_help(const char *word) {
+  return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
 static enum tool_exit help(int argc, char **argv) {
-  if (argc < 2) {
+  if (argc > 2) return tool_fail("help", TOOL_USAGE, "one COMMAND at a time ('%s')", argv[2]);
+  if (argc < 2 || asks_for_help(argv[1])) {
     fputs(usage, stdout);
     return tool_finish_output(NULL, TOOL_OK);
   }
@@ -70,8 +78,7 @@ static enum tool_exit help(int argc, char **argv) {
 
 static enum tool_exit dispatch(int argc, char **argv) {
   if (argc < 1) return tool_fail(NULL, TOOL_USAGE, "a command is needed (see ringfall --help)");
-  if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) return help(1, argv);
-  if (strcmp(argv[0], "help") == 0) return help(argc, argv);
+  if (asks_for_help(argv[0])) return help(argc, argv);
   if (strcmp(argv[0], "--version") != 0) return run_command(argc, argv);
   printf("ringfall %s\n", rf_version_string());
   return tool_finish_output(NULL, TOOL_OK);

@@ -101,7 +101,7 @@ static enum tool_exit report(const struct options *options, struct probe_finding
 
 /* An engine tries only what it needs for its choice; this is to show everything. */
 static enum tool_exit probe_all(const struct options *options, struct probe_findings *findings) {
-  const struct rf_probe_options probe = {.directory = options->directory};
+  const struct rf_probe_options probe = {.directory = options->directory, .in_child = true};
   struct status_room words;
   const int error = rf_probe_host(&probe, &findings->host);
   if (error == 0) return TOOL_OK;

@@ -6,6 +6,7 @@
 
 #include <ringfall/version.h>
 
+#include "colour.h"
 #include "probe_report.h"
 
 #define COLUMNS 90
@@ -33,6 +34,10 @@ static void print_whole(int indent, int width, const char *name, const char *tex
   printf("%*s%-*s%s\n", indent, "", width, name, text);
 }
 
+static void print_heading(const char *heading) {
+  printf("\n%s%s%s\n", colour_on(COLOUR_HEADING), heading, colour_off());
+}
+
 static void print_refusal(const struct rf_verdict *verdict) {
   struct errno_text name;
   char call[160];
@@ -49,8 +54,11 @@ static void print_verdict(const struct rf_verdict *verdict, bool selected) {
   const char *state = !verdict->usable      ? "does not work here"
                       : verdict->error != 0 ? "works, with less than was asked for"
                                             : "works";
-  printf("  %-10s%s%s\n", rf_backend_name(verdict->backend), state,
-         selected ? "   <- selected" : "");
+  const enum colour colour = !verdict->usable      ? COLOUR_BAD
+                             : verdict->error != 0 ? COLOUR_WARNING
+                                                   : COLOUR_GOOD;
+  printf("  %-10s%s%s%s%s\n", rf_backend_name(verdict->backend), colour_on(colour), state,
+         colour_off(), selected ? "   <- selected" : "");
   if (verdict->usable) {
     char depth[64];
     snprintf(depth, sizeof(depth), "%u of %u asked for", verdict->depth, verdict->depth_asked);
@@ -85,7 +93,7 @@ static void print_limits(const struct rf_limits *limits) {
   static const char *const seccomp[] = {" (no filter)", " (strict)", " (a filter is in force)"};
   const int64_t d = limits->io_uring_disabled;
   const int64_t s = limits->seccomp;
-  puts("\nLimits");
+  print_heading("Limits");
   print_field(2, 28, "kernel", limits->kernel);
   print_size_limit("locked memory (ulimit -l)", limits->memlock);
   print_limit("open files (ulimit -n)", limits->nofile, "");
@@ -123,7 +131,7 @@ static void print_directory(const char *path, const struct rf_directory *directo
   struct bytes_text size;
   struct errno_text name;
   char text[96];
-  printf("\nDirectory %s\n", path);
+  printf("\n%sDirectory%s %s\n", colour_on(COLOUR_HEADING), colour_off(), path);
   if (!directory->usable) {
     print_field(2, 28, "usable", "no");
     snprintf(text, sizeof(text), "%s: %s", directory->syscall, errno_name(directory->error, &name));
@@ -146,7 +154,7 @@ void probe_print_text(const struct probe_findings *findings) {
   if (*findings->explanation != '\0') print_field(0, 13, "Why", findings->explanation);
   if (findings->environment != NULL)
     printf("%-13sRINGFALL_BACKEND=%s\n", "Environment", findings->environment);
-  puts("\nBackends, best first");
+  print_heading("Backends, best first");
   for (int i = 0; i < RF_BACKENDS; i++)
     print_verdict(&host->verdicts[i],
                   findings->chosen && host->verdicts[i].backend == host->selected);

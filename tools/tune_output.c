@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "colour.h"
 #include "json_output.h"
 #include "tune.h"
 
@@ -144,8 +145,8 @@ static void print_rows(const struct tune *tune, const struct tune_direction *dir
     snprintf(role, sizeof(role), "of %s", rf_backend_name((enum rf_backend_id)b));
     if (best != NULL && !tune_is_finalist(direction, best)) print_row(role, best);
     if (best == NULL && *tune->why_not[b] != '\0')
-      printf("  %-12s does not work here: %s\n", rf_backend_name((enum rf_backend_id)b),
-             tune->why_not[b]);
+      printf("  %-12s %sdoes not work here%s: %s\n", rf_backend_name((enum rf_backend_id)b),
+             colour_on(COLOUR_WARNING), colour_off(), tune->why_not[b]);
   }
 }
 
@@ -175,8 +176,8 @@ void tune_print_table(const struct tune *tune, const struct tune_answers *answer
     const struct tune_direction *direction = &tune->directions[side];
     struct bytes_text verified;
     if (direction->count == 0) continue;
-    printf("\n%s: %u settings in %u trials; %s compared and right\n",
-           tune_side_name(direction->side), direction->count, direction->trials,
+    printf("\n%s%s%s: %u settings in %u trials; %s compared and right\n", colour_on(COLOUR_HEADING),
+           tune_side_name(direction->side), colour_off(), direction->count, direction->trials,
            bytes_name(direction->verified_bytes, &verified));
     print_rows(tune, direction);
     print_final(direction);

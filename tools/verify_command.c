@@ -8,6 +8,7 @@
 
 #include "arguments.h"
 #include "checksum.h"
+#include "colour.h"
 #include "json_output.h"
 #include "progress.h"
 #include "source_file.h"
@@ -212,16 +213,18 @@ static enum tool_exit report_json(const struct job *job) {
 static enum tool_exit report(const struct job *job) {
   const char *name = job->options->file, *other = job->options->against;
   if (job->options->json) return report_json(job);
+  printf("%s%s%s: %s%s%s, ", name, job->count > 1 ? " and " : "", job->count > 1 ? other : "",
+         colour_on(job->equal ? COLOUR_GOOD : COLOUR_BAD), job->equal ? "equal" : "not equal",
+         colour_off());
   if (job->count == 1)
-    printf("%s: %s, sha256 %s\n", name, job->equal ? "equal" : "not equal", job->hex);
+    printf("sha256 %s\n", job->hex);
   else if (job->equal)
-    printf("%s and %s: equal, %" PRIu64 " bytes\n", name, other, job->sides[0].size);
+    printf("%" PRIu64 " bytes\n", job->sides[0].size);
   else if (job->differs_at == common_size(job))
-    printf("%s and %s: not equal, %s ends at offset %" PRIu64 "\n", name, other,
-           job->sides[0].size == job->differs_at ? name : other, job->differs_at);
-  else
-    printf("%s and %s: not equal, they differ at offset %" PRIu64 "\n", name, other,
+    printf("%s ends at offset %" PRIu64 "\n", job->sides[0].size == job->differs_at ? name : other,
            job->differs_at);
+  else
+    printf("they differ at offset %" PRIu64 "\n", job->differs_at);
   return tool_finish_output(command, TOOL_OK);
 }
 

@@ -26,7 +26,8 @@
  * What can fail: pages that vmsplice does not take (kernels that map rings as bare page frames,
  * before 6.10), then the answers are lost but the end is known; registration refused, or a forked
  * child that still has the ring, then the end is not known, and after RF_REMAINS_PATIENCE_NS we say
- * so.
+ * so.  Rings without deferred task work are given up a second later: what they still post is found
+ * in them.
  */
 #ifndef RINGFALL_BACKENDS_URING_REMAINS_H
 #define RINGFALL_BACKENDS_URING_REMAINS_H

@@ -35,6 +35,9 @@
 #define MEMORY_SLOTS 32u
 #define MEMORY_MOST  ((size_t)1 << 30)
 
+/* For so long completions are waited for that come without the ring being entered. */
+#define GRACE_NS UINT64_C(1000000000)
+
 #define DATA_WATCH  1u
 #define DATA_CANCEL 3u /* + 4 * a serial number */
 
@@ -51,8 +54,9 @@ struct uring_backend {
   int enter_fd;
   uint8_t int_flags;
   bool watching;
-  unsigned cancels; /* serial number of the last one */
-  int eventfd;      /* -1 until pollable(): signalled by the ring */
+  unsigned cancels;        /* serial number of the last one */
+  int eventfd;             /* -1 until pollable(): signalled by the ring */
+  uint64_t grace_until_ns; /* 0 until the first salvage() */
   struct rf_remains remains;
 };
 
@@ -544,7 +548,12 @@ static bool more_in_kernel(const struct uring_backend *self) {
   return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* The kernel sets the flag behind the work that it tells of, and who runs that work on another
+ * occasion may have taken the flag down before: then it would stay up for good, and each look at
+ * the ring enter the kernel in vain.  So it is taken down first: work that it told of is there by
+ * now. */
 static void fetch(struct uring_backend *self) {
+  __atomic_and_fetch(self->ring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST);
   self->base.syscalls++;
   (void)io_uring_get_events(&self->ring);
 }
@@ -590,9 +599,22 @@ static unsigned reap_remains(struct uring_backend *self, struct rf_result *resul
   return n;
 }
 
+/* Without deferred task work completions still come into the ring, each time that the thread which
+ * submitted comes back from the kernel: they are given time, for not every kernel lends the pages
+ * that they could be read from later. */
+static bool still_posts(struct uring_backend *self) {
+  uint64_t now = rf_now_ns();
+  if (self->iopoll || self->ring.flags & IORING_SETUP_DEFER_TASKRUN) return false;
+  if (self->grace_until_ns == 0) self->grace_until_ns = now + GRACE_NS;
+  return now < self->grace_until_ns;
+}
+
 static int uring_salvage(struct rf_backend *backend, int64_t timeout_ns) {
   struct uring_backend *self = uring_of(backend);
-  if (!self->remains.given_up) rf_remains_give_up(&self->remains, &self->ring);
+  if (!self->remains.given_up) {
+    if (still_posts(self)) return -EINPROGRESS;
+    rf_remains_give_up(&self->remains, &self->ring);
+  }
   return rf_remains_wait(&self->remains, timeout_ns);
 }
 

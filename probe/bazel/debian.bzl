@@ -40,6 +40,13 @@ filegroup(
 )
 """
 
+# Not rules, and no name can be that of a native one in its own file.
+_CC_PROVIDERS = """\
+load(":native.bzl", "native_cc_common", "native_cc_info")
+CcInfo = native_cc_info
+cc_common = native_cc_common
+"""
+
 def debian_stubs():
     """Declares what Debian's 4.2.3 asks for by name and, without a network, cannot fetch."""
     stubs = {"remote_coverage_tools": {"BUILD.bazel": _COVERAGE_BUILD}}
@@ -48,6 +55,8 @@ def debian_stubs():
             language + "/BUILD.bazel": "",
             language + "/defs.bzl": "".join(["%s = native.%s\n" % (r, r) for r in rules]),
         }
+    stubs["rules_cc"]["cc/native.bzl"] = "native_cc_info = CcInfo\nnative_cc_common = cc_common\n"
+    stubs["rules_cc"]["cc/defs.bzl"] = _CC_PROVIDERS + stubs["rules_cc"]["cc/defs.bzl"]
     for name, files in stubs.items():
         if not native.existing_rule(name):
             _stub(name = name, files = files)

@@ -4,7 +4,7 @@
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
 load(":debian.bzl", "debian_stubs", "host_packages")
 load(":fio_source.bzl", "fio_source")
-load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries")
+load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries", "system_libuv")
 
 # Debian builds Bazel without a version, and 4.2.3 (Debian 12) is older than cc_shared_library.
 def _is_debian_4():
@@ -29,8 +29,9 @@ def ringfall_deps():
         system_libraries(**_COMMON)
 
 def ringfall_dev_deps():
-    """Declares what ringfall's own tests and tools/fio need besides."""
+    """Declares what ringfall's own tests, tools/fio and examples/libuv_loop.c need besides."""
     if not native.existing_rule("googletest"):
         system_googletest(**_COMMON)
     system_benchmark(**_COMMON)
+    system_libuv(**_COMMON)
     fio_source(name = "ringfall_fio_source")

@@ -2,11 +2,12 @@
 """What MODULE.bazel uses: the repositories of libraries.bzl as a module extension."""
 
 load(":fio_source.bzl", "fio_source")
-load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries")
+load(":libraries.bzl", "system_benchmark", "system_googletest", "system_libraries", "system_libuv")
 
 def _system_impl(_module_ctx):
     system_libraries()
     system_benchmark()
+    system_libuv()
     fio_source(name = "ringfall_fio_source")
 
     # Only debian_modules/googletest uses this one; other builds have the registry's.

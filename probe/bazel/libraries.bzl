@@ -114,6 +114,30 @@ def system_benchmark(**common):
         **common
     )
 
+def system_libuv(**common):
+    """Declares @ringfall_libuv, for examples/libuv_loop.c.
+
+    Args:
+      **common: further attributes.
+    """
+    system_library(
+        name = "ringfall_libuv",
+        target = "libuv",
+        links = ["uv"],
+        prefer_static = False,
+        headers = ["uv.h"],
+        owned = ["uv/"],
+        calls = ["uv_poll_init(0, 0, 0)"],
+        packages = {
+            "apk": "libuv-dev",
+            "apt": "libuv1-dev",
+            "dnf": "libuv-devel",
+            "pacman": "libuv",
+            "zypper": "libuv-devel",
+        },
+        **common
+    )
+
 def system_googletest(**common):
     """Declares @googletest, under the targets' names that the Central Registry's module has.
 

@@ -1,43 +1,58 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# ringfall on other kernels: boots Debian's in virtual machines (QEMU, software emulation) with an
-# emulated NVMe disk, and runs the conformance and fault suites, the probe and machine_test there;
-# then cuts the power of one at many points (crash.h).  Prints one line for each program and kernel.
+# ringfall on other kernels, and on arm64: boots Debian's in virtual machines (QEMU, software
+# emulation) with an emulated NVMe disk, and runs most of the suites, the probe and machine_test there;
+# beside that it cuts the power of one at many points (crash.h).  Prints one line for each program and
+# kernel.
 #
-#     tests/kernels/run.sh [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]
+#     tests/kernels/run.sh [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]
+#                          [--programs NAME[,NAME...]]
 #
 #   --cache DIR    keeps the kernels for a week; default ~/.cache/ringfall-kernels
 #   --table FILE   writes what each kernel selected and has, as a page of the documentation
-#   --only SUITES  of: bullseye bookworm trixie forky crash
+#   --logs DIR     keeps what the machines said
+#   --only SUITES  of: bullseye bookworm trixie forky arm64 crash
+#   --programs NAMES  of the programs below; tests' names without _test
 #
 # Needs a Debian or Ubuntu machine; as root it installs what is missing.  1 GB of memory and 300 MB
 # of disk for each of the two machines that run at a time.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
-readonly SUITES=(bullseye bookworm trixie forky) # 5.10, 6.1, 6.12, and the newest
+readonly SUITES=(bullseye bookworm trixie forky arm64) # 5.10, 6.1, 6.12, the newest; 6.12 on arm64
 readonly CRASH_SUITE=trixie
 # The archive that this machine takes its own packages from.
 MIRROR=${RINGFALL_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
   grep -v security | head -n 1)}
 readonly MIRROR
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly PACKAGES=(qemu-system-x86 busybox-static cpio e2fsprogs xz-utils debian-archive-keyring)
+readonly PACKAGES=(qemu-system-x86 qemu-system-arm cpio e2fsprogs xz-utils
+  debian-archive-keyring)
+# Test programs of //tests, and of others with their package; init says what is left out of them.
 readonly GTESTS=(engine ring_flags probe fallback fault conformance_limits conformance_process
-  conformance_wait conformance_ops conformance_data)
-readonly MACHINE_SECONDS=900
+  conformance_wait conformance_ops conformance_data fault_injection registry ring_options route
+  watchdog failover transfer_data transfer_token transfer_fault transfer_matrix model)
+# What an emulated arm64 has the time for.
+readonly ARM64_GTESTS=(engine probe fault conformance_limits conformance_process conformance_wait
+  conformance_ops conformance_data)
+readonly MACHINE_SECONDS=1200
 readonly CRASH_ROUNDS=6 CRASH_POINTS=200
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringfall-kernels
 table=
+logs=
 only=all
+only_programs=all
 while [ $# -gt 0 ]; do
   case $1 in
     --cache) cache=$2 ;;
     --table) table=$2 ;;
+    --logs) logs=$2 ;;
     --only) only=$2 ;;
+    --programs) only_programs=$2 ;;
     *)
-      echo "usage: $0 [--cache DIR] [--table FILE] [--only SUITE[,SUITE...]]" >&2
+      echo "usage: $0 [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]" \
+        "[--programs NAME[,NAME...]]" >&2
       exit 2
       ;;
   esac
@@ -54,10 +69,24 @@ failed=0
 line() {
   if [ "$1" = passed ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
   printf '%-7s %s\n' "$1" "$2"
-  if [ "$1" != passed ] && [ -n "${3:-}" ]; then sed 's/^/        /' "$3"; fi
+  if [ "$1" != passed ] && [ -n "${3:-}" ]; then
+    sed '/^\[ RUN /{N;/\n\[       OK /d}' "$3" | grep -v '^\[----------\]' | sed 's/^/        /'
+  fi
 }
 
 wanted() { [ "$only" = all ] || [[ ",$only," == *",$1,"* ]]; }
+
+# programs SUITE suites|denied: what is run on it, without what --programs leaves out.
+programs() {
+  local name run=(probe_json machine engine)
+  if [ "$2" = suites ]; then
+    run=(probe_json table_row machine)
+    if [ "$1" = arm64 ]; then run+=("${ARM64_GTESTS[@]}"); else run+=("${GTESTS[@]}"); fi
+  fi
+  for name in "${run[@]}"; do
+    if [ "$only_programs" = all ] || [[ ",$only_programs," == *",$name,"* ]]; then echo "$name"; fi
+  done
+}
 
 # ---- what is needed ------------------------------------------------------------------------------
 
@@ -72,80 +101,100 @@ install_packages() {
     { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >&2
 }
 
+architecture() { if [ "$1" = arm64 ]; then echo arm64; else echo amd64; fi; }
+release() { if [ "$1" = arm64 ]; then echo trixie; else echo "$1"; fi; }
+
 # apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only.
 apt() {
-  local home=$cache/$1/apt command=$2
+  local home=$cache/$1/apt command=$2 architecture
+  architecture=$(architecture "$1")
   shift 2
   "apt-$command" -q -o Dir::Etc::SourceList="$home/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::State::Lists="$home/lists" -o Dir::Cache="$home/cache" -o Acquire::Languages=none \
-    -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o APT::Architecture=amd64 "$@"
+    -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o APT::Architecture="$architecture" \
+    -o APT::Architectures="$architecture" "$@"
 }
 
-# newest_version SUITE: of its kernels for clouds, as it stands in their packages' names.
-newest_version() {
-  apt "$1" cache search --names-only '^linux-image-[0-9].*-cloud-amd64$' |
-    sed 's/^linux-image-\(.*\)-cloud-amd64 .*/\1/' | sort -V | tail -1
+# newest_kernel SUITE: of its kernels for clouds, as it stands in their packages' names.
+newest_kernel() {
+  apt "$1" cache search --names-only "^linux-image-[0-9].*-cloud-$(architecture "$1")\$" |
+    sed 's/^linux-image-\([^ ]*\) .*/\1/' | sort -V | tail -1
 }
 
-# unpack DEB: the kernel and the drivers that it does not have in itself, into the current folder.
+# unpack DEB: the kernel and the drivers that it does not have in itself, or busybox, into the
+# current folder.
 unpack() {
   dpkg-deb --fsys-tarfile "$1" |
     tar -x --wildcards --no-anchored --transform='s|.*/||' 'boot/vmlinuz-*' 'modules/*/vmlinuz' \
-      'block/loop.ko*' 'block/virtio_blk.ko*' 2>/dev/null
+      'block/loop.ko*' 'block/virtio_blk.ko*' 'bin/busybox' 2>/dev/null
   return 0 # not every package has all of them
 }
 
-# fetch SUITE: its newest kernel as $cache/SUITE/vmlinuz, and drivers.  Says what is wrong.
+# fetch SUITE: its newest kernel as $cache/SUITE/vmlinuz, drivers, and busybox.  Says what is wrong.
 fetch() {
-  local suite=$1 home=$cache/$1 version package
-  [ -n "$(find "$home/ready" -mtime -7 2>/dev/null)" ] && return
+  local suite=$1 home=$cache/$1 kernel package
+  [ -n "$(find "$home/ready" -mtime -7 2>/dev/null)" ] && [ -f "$home/busybox" ] && return
   rm -rf "$home"
   mkdir -p "$home/apt/lists/partial" "$home/apt/cache/archives/partial" "$home/debs" || return 1
-  echo "deb [signed-by=$KEYRING] $MIRROR $suite main" >"$home/apt/sources.list"
+  echo "deb [signed-by=$KEYRING] $MIRROR $(release "$suite") main" >"$home/apt/sources.list"
   apt "$suite" get update 2>&1 || { echo "the list of $suite's packages cannot be fetched"; return 1; }
-  version=$(newest_version "$suite")
-  [ -n "$version" ] || { echo "$suite has no linux-image-*-cloud-amd64"; return 1; }
+  kernel=$(newest_kernel "$suite")
+  [ -n "$kernel" ] || { echo "$suite has no linux-image-*-cloud-$(architecture "$suite")"; return 1; }
   cd "$home/debs" || return 1
-  for package in image binary modules; do # the last two: what newer images are split into
-    package=linux-$package-$version-cloud-amd64
+  # Newer images are split into binary and modules.
+  for package in "linux-image-$kernel" "linux-binary-$kernel" "linux-modules-$kernel" busybox-static; do
     [ -n "$(apt "$suite" cache search --names-only "^${package//+/\\+}\$")" ] || continue
     apt "$suite" get download "$package" 2>&1 || { echo "$package cannot be fetched"; return 1; }
   done
   for package in *.deb; do (cd .. && unpack "debs/$package"); done
   cd ..
-  [ -f vmlinuz ] || mv vmlinuz-* vmlinuz || { echo "no kernel is in $version's packages"; return 1; }
+  [ -f vmlinuz ] || mv vmlinuz-* vmlinuz || { echo "no kernel is in $kernel's packages"; return 1; }
   for package in *.ko.xz; do [ ! -f "$package" ] || xz -d "$package"; done
-  for package in loop.ko virtio_blk.ko; do
-    [ -f "$package" ] || { echo "no $package is in $version's packages"; return 1; }
+  for package in loop.ko virtio_blk.ko busybox; do
+    [ -f "$package" ] || { echo "no $package is in $suite's packages"; return 1; }
   done
   rm -rf debs apt
-  echo "$version" >ready
+  echo "$kernel" >ready
 }
 
 # ---- the machines --------------------------------------------------------------------------------
 
-build() {
-  local targets=() name
-  for name in "${GTESTS[@]}"; do targets+=("//tests:${name}_test"); done
-  targets+=(//tools:ringfall //tests/kernels:machine_test //tests/kernels:table_row
-    //tests/kernels:crash_guest //tests/kernels:crash_check)
-  tools/bazel build --noshow_progress --config=static "${targets[@]}" || return 1
-  local root=$scratch/root
-  mkdir -p "$root/bin" "$root/tests" || return 1
-  cp /bin/busybox "$root/bin/" && cp tests/kernels/init "$root/init" && chmod 755 "$root/init" &&
-    cp bazel-bin/tests/kernels/crash_check "$scratch/" || return 1
-  for name in "${targets[@]}"; do
-    name=${name#//}
-    strip -o "$root/tests/$(basename "${name/:/\/}")" "bazel-bin/${name/:/\/}" || return 1
+# targets PROGRAMS...: of Bazel.
+targets() {
+  local name
+  for name in "$@"; do
+    case $name in
+      model) echo //tests/model:model_test ;;
+      *) echo "//tests:${name}_test" ;;
+    esac
   done
-  (cd "$root" && find . | cpio --quiet -o -H newc) >"$scratch/root.cpio"
+  echo //tools:ringfall //tests/kernels:machine_test //tests/kernels:table_row
 }
 
-# archive SUITE: its initramfs.  The kernel takes several archives in a row.
+build() {
+  local targets=() name root=$scratch/amd64/tests
+  # shellcheck disable=SC2207  # names without spaces
+  targets=($(targets "${GTESTS[@]}") //tests/kernels:crash_guest //tests/kernels:crash_check)
+  tools/bazel build --noshow_progress --config=static "${targets[@]}" || return 1
+  mkdir -p "$root" && cp bazel-bin/tests/kernels/crash_check "$scratch/" || return 1
+  for name in "${targets[@]}"; do
+    name=${name#//}
+    strip -o "$root/$(basename "${name/:/\/}")" "bazel-bin/${name/:/\/}" || return 1
+  done
+}
+
+build_arm64() {
+  # shellcheck disable=SC2046
+  tests/worlds/aarch64.sh --out "$scratch/arm64/tests" build $(targets "${ARM64_GTESTS[@]}")
+}
+
+# archive SUITE: its initramfs.
 archive() {
-  mkdir -p "$scratch/$1/extra/modules" && cp "$cache/$1"/*.ko "$scratch/$1/extra/modules/" &&
-    (cd "$scratch/$1/extra" && find . | cpio --quiet -o -H newc) |
-    cat "$scratch/root.cpio" - >"$scratch/$1/initramfs"
+  local root=$scratch/$1/root
+  mkdir -p "$root/bin" "$root/modules" && cp "$cache/$1"/*.ko "$root/modules/" &&
+    cp "$cache/$1/busybox" "$root/bin/" && cp tests/kernels/init "$root/init" &&
+    chmod 755 "$root/init" "$root/bin/busybox" && ln -s "$scratch/$(architecture "$1")/tests" "$root/" &&
+    (cd "$root" && find -L . | cpio --quiet -o -L -H newc) >"$scratch/$1/initramfs"
 }
 
 # The features that the oldest of the kernels knows, whatever mke2fs of this host prefers.
@@ -158,13 +207,19 @@ make_file_system() {
 # Both processors on one thread: with two, code that the kernel patches while it starts may be run
 # half patched (an oops by int3, before init).
 machine() {
-  local suite=$1 name=$2 append=$3
+  local suite=$1 name=$2 append=$3 qemu=(qemu-system-x86_64) console=ttyS0
   shift 3
-  timeout "$MACHINE_SECONDS" qemu-system-x86_64 -accel tcg,thread=single -m 1024 -smp 2 \
+  if [ "$suite" = arm64 ]; then
+    # Pointer authentication, emulated, takes as long as all the rest.
+    # shellcheck disable=SC2054  # the comma is QEMU's
+    qemu=(qemu-system-aarch64 -M virt -cpu max,pauth=off) console=ttyAMA0
+  fi
+  : >"$scratch/$suite/$name.log"
+  timeout "$MACHINE_SECONDS" "${qemu[@]}" -accel tcg,thread=single -m 1024 -smp 2 \
     -display none -serial stdio -monitor none -nic none -no-reboot -kernel "$cache/$suite/vmlinuz" \
     -initrd "$scratch/$suite/initramfs" \
-    -append "console=ttyS0 quiet loglevel=3 panic=-1 nvme.poll_queues=1 $append" "$@" \
-    </dev/null 2>&1 | sed -u 's/\r//g' >"$scratch/$suite/$name.log"
+    -append "console=$console quiet loglevel=3 panic=-1 nvme.poll_queues=1 nvme_core.io_timeout=3 $append" \
+    "$@" </dev/null 2>&1 | sed -u 's/\r//g' >"$scratch/$suite/$name.log"
 }
 
 # The suites, and then a machine that is denied rings from its start.
@@ -172,12 +227,18 @@ suite_machines() {
   local suite=$1 here=$scratch/$1
   truncate -s 4G "$here/disk" && truncate -s 64M "$here/spare" && make_file_system "$here/disk" ||
     return 1
+  # shellcheck disable=SC2054  # the commas are QEMU's
   local drives=(-drive "file=$here/disk,if=none,id=n0,format=raw,cache=unsafe"
     -device nvme,serial=0,drive=n0
     -drive "file=$here/spare,if=none,id=n1,format=raw,cache=unsafe"
     -device nvme,serial=1,drive=n1)
-  machine "$suite" suites "PLAN=suites DISK=/dev/nvme0n1" "${drives[@]}"
-  machine "$suite" denied "PLAN=denied DISK=/dev/nvme0n1 sysctl.kernel.io_uring_disabled=2" "${drives[@]}"
+  local name run options
+  for name in suites denied; do
+    run=$(programs "$suite" "$name" | paste -sd,) options=
+    [ "$name" = suites ] || options=sysctl.kernel.io_uring_disabled=2
+    [ -z "$run" ] || machine "$suite" "$name" "PLAN=$name PROGRAMS=$run DISK=/dev/nvme0n1 $options" \
+      "${drives[@]}"
+  done
   rm -f "$here/disk" "$here/spare"
 }
 
@@ -203,6 +264,7 @@ unexpected_skips() {
 
 # judge SUITE NAME PROGRAMS...: one line for each program that ought to have run.
 judge() {
+  [ $# -gt 2 ] || return
   local suite=$1 log=$scratch/$1/$2.log kernel program part end
   kernel=$(sed -n 's/^@@ kernel //p' "$log" | head -1)
   shift 2
@@ -226,6 +288,15 @@ judge() {
       line passed "$kernel: $program$(summary "$part" "$end")"
     fi
   done
+  note_lost_interrupts "$log"
+}
+
+# note_lost_interrupts LOG: emulated disks lose some, which costs three seconds each (by
+# nvme_core.io_timeout), and is no failure of what runs there.
+note_lost_interrupts() {
+  local lost
+  lost=$(sed -n 's/^@@ lost interrupts //p' "$1")
+  [ "${lost:-0}" = 0 ] || echo "        $lost interrupts of the disk were lost"
 }
 
 # summary PART END: ", N tests, N skipped, N s"
@@ -236,21 +307,11 @@ summary() {
   echo "${tests:+, $tests tests}${skipped:+, $skipped skipped}, ${2##* } s"
 }
 
-run_suites() {
-  local suites=() suite
-  for suite in "${SUITES[@]}"; do
-    wanted "$suite" || continue
-    if [ -f "$cache/$suite/ready" ]; then suites+=("$suite"); fi
-  done
-  # Two at a time.
-  for suite in "${suites[@]}"; do
-    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
-    (archive "$suite" && suite_machines "$suite") &
-  done
-  wait
-  for suite in "${suites[@]}"; do
-    judge "$suite" suites probe_json table_row machine "${GTESTS[@]}"
-    judge "$suite" denied probe_json machine engine
+judge_suite() {
+  local name
+  for name in suites denied; do
+    # shellcheck disable=SC2046  # names without spaces
+    judge "$1" "$name" $(programs "$1" "$name")
   done
 }
 
@@ -273,27 +334,15 @@ cut() {
   "$scratch/crash_check" "$here/$name.writes" "$here/$name.before" "$quick/$name" "$points"
 }
 
-# crash_line NAME STATUS PROCESS: with what makes things durable left out, losses must be found.
-crash_line() {
-  local name=$1 expected=$2 out=$scratch/$1.out status
-  wait "$3"
-  status=$?
-  if [ "$status" -eq "$expected" ]; then
+# judge_cut NAME STATUS: with what makes things durable left out, losses must be found.
+judge_cut() {
+  local name=$1 out=$scratch/$1.out status
+  status=$(cat "$scratch/$1.status")
+  if [ "$status" = "$2" ]; then
     line passed "$(cat "$cache/$CRASH_SUITE/ready"): $name: $(tail -1 "$out")"
   else
-    line FAILED "$name: crash_check ends with $status, not $expected" "$out"
+    line FAILED "$name: crash_check ends with $status, not $2" "$out"
   fi
-}
-
-run_crashes() {
-  [ -f "$cache/$CRASH_SUITE/ready" ] && archive "$CRASH_SUITE" || return
-  local with without
-  cut power_cuts >"$scratch/power_cuts.out" 2>&1 &
-  with=$!
-  cut power_cuts_without_syncs omit_sync >"$scratch/power_cuts_without_syncs.out" 2>&1 &
-  without=$!
-  crash_line power_cuts 0 "$with"
-  crash_line power_cuts_without_syncs 1 "$without"
 }
 
 # ---- the documentation ---------------------------------------------------------------------------
@@ -306,21 +355,75 @@ write_table() {
   done
 }
 
+keep_logs() {
+  local suite name
+  for suite in "${SUITES[@]}"; do
+    for name in "$scratch/$suite"/*.log; do
+      if [ -f "$name" ]; then mkdir -p "$logs" && cp "$name" "$logs/$suite-$(basename "$name")"; fi
+    done
+  done
+}
+
 # ---- all of it -----------------------------------------------------------------------------------
+
+# prepare SUITE: its kernel, and what runs on it, but for arm64, for which that is still to be built.
+prepare() {
+  local log=$scratch/$1/prepare.log
+  mkdir -p "$scratch/$1"
+  (fetch "$1" && { [ "$1" = arm64 ] || archive "$1"; }) >"$log" 2>&1 &&
+    touch "$scratch/$1/prepared" || line FAILED "$1's kernel" "$log"
+}
+
+# job NAME: one of what runs beside each other; its status becomes NAME.status.
+job() {
+  case $1 in
+    power_cuts) cut power_cuts ;;
+    power_cuts_without_syncs) cut power_cuts_without_syncs omit_sync ;;
+    arm64) build_arm64 && archive arm64 && suite_machines arm64 ;;
+    *) suite_machines "$1" ;;
+  esac >"$scratch/$1.out" 2>&1
+  echo $? >"$scratch/$1.status"
+}
+
+judge_job() {
+  case $1 in
+    power_cuts) judge_cut power_cuts 0 ;;
+    power_cuts_without_syncs) judge_cut power_cuts_without_syncs 1 ;;
+    *)
+      if [ "$(cat "$scratch/$1.status")" = 0 ]; then
+        judge_suite "$1"
+      else
+        line FAILED "$1's machine" "$scratch/$1.out"
+      fi
+      ;;
+  esac
+}
+
+run() {
+  local name suite jobs=()
+  for name in arm64 bullseye bookworm trixie forky power_cuts power_cuts_without_syncs; do # the longest first
+    case $name in power_cuts*) wanted crash ;; *) wanted "$name" ;; esac || continue
+    case $name in power_cuts*) suite=$CRASH_SUITE ;; *) suite=$name ;; esac
+    if [ ! -d "$scratch/$suite" ]; then prepare "$suite"; fi
+    if [ -f "$scratch/$suite/prepared" ]; then jobs+=("$name"); fi
+  done
+  for name in "${jobs[@]}"; do # two at a time
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+    job "$name" &
+  done
+  wait
+  for name in "${jobs[@]}"; do judge_job "$name"; done
+}
 
 if ! install_packages; then
   line FAILED "packages cannot be installed: ${PACKAGES[*]}"
 elif ! build >"$scratch/build.log" 2>&1; then
   line FAILED "the programs for the machines cannot be built" "$scratch/build.log"
 else
-  for suite in "${SUITES[@]}"; do
-    wanted "$suite" || { [ "$suite" = "$CRASH_SUITE" ] && wanted crash; } || continue
-    (fetch "$suite") >"$scratch/fetch.log" || line FAILED "$suite's kernel" "$scratch/fetch.log"
-  done
-  run_suites
-  if wanted crash; then run_crashes; fi
+  run
   if [ -n "$table" ]; then write_table >"$table"; fi
+  if [ -n "$logs" ]; then keep_logs; fi
 fi
 
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -20,7 +20,8 @@ _ringfall() {
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ] || { [ "$COMP_CWORD" -eq 2 ] && [ "$command" = help ]; }; then
     values=$("$program" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
-    mapfile -t COMPREPLY < <(compgen -W "$values --help --version" -- "$word")
+    [ "$COMP_CWORD" -eq 2 ] || values="$values --help --version"
+    mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word")
     return
   fi
   values=$(_ringfall_values "$command" "$before")

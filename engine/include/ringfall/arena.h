@@ -20,6 +20,7 @@ extern "C" {
 struct rf_engine;
 struct rf_arena;
 
+/* What rf_arena_open() may be asked for. */
 enum rf_arena_flags {
   RF_ARENA_HUGE = 1u << 0, /* ask for huge pages; ordinary ones where there are none */
   /* mlock(2) it: all of it is in memory when it is opened, and stays there.  If that is refused
@@ -35,11 +36,24 @@ enum rf_arena_flags {
  */
 int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **arena);
 
-/* Gives the memory back: no op may be using it.  NULL is fine. */
+/*
+ * Makes an arena of memory that the caller has already: a database's buffer pool, memory of
+ * cudaHostAlloc(), huge pages of hugetlbfs.  Any address and size; what direct I/O asks of both
+ * still holds for the ops.  The memory stays the caller's, who keeps it mapped, with the pages it
+ * has now, until the arena is closed.  Memory that the kernel will not register (a mapped file, on
+ * most kernels; more than RLIMIT_MEMLOCK allows) works as buffers from elsewhere do, and the log
+ * says so.
+ *
+ * -EINVAL: base NULL, size 0, or past the end of the address space.  -ENOMEM.  -EBADF: after fork.
+ */
+int rf_arena_adopt(struct rf_engine *engine, void *base, size_t size, struct rf_arena **arena);
+
+/* Gives the memory back, or leaves it to its owner: no op may be using it.  NULL is fine. */
 void rf_arena_close(struct rf_arena *arena);
 
-void *rf_arena_base(const struct rf_arena *arena);  /* page-aligned (huge page where it is one) */
-size_t rf_arena_size(const struct rf_arena *arena); /* bytes, after rounding */
+/* Page-aligned (huge page where it is one); of an adopted one, as given. */
+void *rf_arena_base(const struct rf_arena *arena);
+size_t rf_arena_size(const struct rf_arena *arena); /* bytes, after rounding; adopted: as given */
 
 #ifdef __cplusplus
 }

@@ -45,7 +45,7 @@
 extern "C" {
 #endif
 
-#define RF_CONFIG_VERSION 1u
+#define RF_CONFIG_VERSION 1u     /* what a file says in "version" */
 #define RF_CONFIG_MOST    65536u /* bytes of a file */
 #define RF_CONFIG_MESSAGE 256u   /* room for any message, with its end */
 
@@ -58,13 +58,14 @@ extern "C" {
  */
 struct rf_config_direction {
   bool given; /* the file has this direction; otherwise all options are the defaults */
-  struct rf_engine_options engine;
-  struct rf_pool_options pool;
+  struct rf_engine_options engine; /* for rf_engine_open() */
+  struct rf_pool_options pool;     /* for rf_pool_open() */
 };
 
+/* A whole file. */
 struct rf_config {
-  struct rf_config_direction read;
-  struct rf_config_direction write;
+  struct rf_config_direction read;  /* "read" */
+  struct rf_config_direction write; /* "write" */
 };
 
 /* All defaults, and neither direction given. */

@@ -27,20 +27,22 @@ enum rf_fallback_reason {
 };
 const char *rf_fallback_reason_name(enum rf_fallback_reason reason); /* "refused"... Static. */
 
+#define RF_LATENCY_BUCKETS 608 /* of struct rf_latency */
+
 /* Latencies in a log-linear histogram: 16 steps a power of two, so that a bucket is at most 6.25 %
  * wide.  Values from 1 ns to 2^41 ns (36 minutes); longer ones count as that. */
-#define RF_LATENCY_BUCKETS 608
 struct rf_latency {
-  uint64_t count;
-  uint64_t total_ns;
-  uint64_t max_ns;
-  uint64_t bucket[RF_LATENCY_BUCKETS];
+  uint64_t count;                      /* ops */
+  uint64_t total_ns;                   /* of all of them */
+  uint64_t max_ns;                     /* of the slowest */
+  uint64_t bucket[RF_LATENCY_BUCKETS]; /* ops, by how long they took */
 };
 
 /* The latency that a share of the ops (0 < share <= 1) did not exceed: the upper end of the bucket
  * it falls in, and never above max_ns.  0 if nothing was counted. */
 uint64_t rf_latency_at(const struct rf_latency *latency, double share);
 
+/* What a queue, or all queues of an engine, have done since they were opened. */
 struct rf_counters {
   uint64_t accepted;  /* ops taken by rf_submit */
   uint64_t refused;   /* ops not taken because the queue was full */

@@ -19,12 +19,14 @@ extern "C" {
 
 struct rf_engine;
 
+/* How a backend is chosen. */
 enum rf_choice {
   RF_CHOICE_AUTO = 0, /* the best that works: io_uring, else libaio, else threads */
   RF_CHOICE_PREFER,   /* `backend` if it works, else as AUTO; the log says when it did not */
   RF_CHOICE_REQUIRE,  /* `backend`, or rf_engine_open and rf_queue_open fail */
 };
 
+/* How important a message is. */
 enum rf_log_level {
   RF_LOG_ERROR = 0,
   RF_LOG_WARNING = 1, /* something was refused, and ringfall goes on with less */
@@ -57,7 +59,7 @@ struct rf_engine_options {
    * "warning" or "info", go to stderr, those of that level and the more important ones.  As
    * RINGFALL_BACKEND, it is not read in set-user-ID programs, nor with ignore_environment. */
   rf_log_function *log;
-  void *log_context;
+  void *log_context; /* the first argument of log; default NULL */
 };
 
 /* Sets every field to its default. */

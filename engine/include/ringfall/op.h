@@ -19,6 +19,7 @@ extern "C" {
 
 struct rf_file;
 
+/* What an op does. */
 enum rf_op_kind {
   RF_OP_NOP = 0, /* does nothing, through the backend */
   RF_OP_READ,
@@ -33,6 +34,7 @@ enum rf_op_kind {
 };
 const char *rf_op_name(enum rf_op_kind kind); /* "read", ...; "unknown".  Static string. */
 
+/* How it does that: rf_op.flags. */
 enum rf_op_flags {
   /* Complete with what the first call to the kernel moved, instead of going on until all is done,
    * end of file, or an error.  (Lengths over 1 GiB take several calls all the same; the first that
@@ -52,6 +54,7 @@ enum rf_op_flags {
   RF_OP_HIPRI = 1u << 4,
 };
 
+/* A request for one piece of I/O. */
 struct rf_op {
   uint8_t kind;         /* enum rf_op_kind */
   uint8_t flags;        /* enum rf_op_flags */
@@ -97,6 +100,7 @@ struct rf_completion {
   uint16_t backend;   /* enum rf_backend_id: which one gave the last answer */
 };
 
+/* An op of which the other fields are 0: what the functions below begin with. */
 static inline struct rf_op rf_op_make(enum rf_op_kind kind, struct rf_file *file,
                                       uint64_t user_data) {
   struct rf_op op;
@@ -149,6 +153,7 @@ static inline struct rf_op rf_op_fsync(struct rf_file *file, uint64_t user_data)
   return rf_op_make(RF_OP_FSYNC, file, user_data);
 }
 
+/* The same without metadata that is not needed to read the data back. */
 static inline struct rf_op rf_op_fdatasync(struct rf_file *file, uint64_t user_data) {
   return rf_op_make(RF_OP_FDATASYNC, file, user_data);
 }
@@ -172,6 +177,7 @@ static inline struct rf_op rf_op_discard(struct rf_file *file, uint64_t offset, 
   return op;
 }
 
+/* Does nothing, on its way through the backend. */
 static inline struct rf_op rf_op_nop(uint64_t user_data) {
   return rf_op_make(RF_OP_NOP, NULL, user_data);
 }

@@ -34,7 +34,7 @@ extern "C" {
 struct rf_engine;
 struct rf_queue;
 
-#define RF_DEPTH_MAX 65536u
+#define RF_DEPTH_MAX 65536u      /* of rf_queue_options.depth */
 #define RF_FOREVER   INT64_C(-1) /* as timeout_ns: no limit */
 
 /* May a call of this queue wait for a device or a lock on behalf of an op?  Matters only where the
@@ -85,6 +85,7 @@ struct rf_queue_options {
    * thirty seconds. */
   uint64_t close_ns;
 };
+/* Sets every field to its default. */
 void rf_queue_options_init(struct rf_queue_options *options);
 
 /*
@@ -140,6 +141,7 @@ int rf_submit_and_wait(struct rf_queue *queue, const struct rf_op *ops, unsigned
  * be more, unless it is 0. */
 int rf_reap(struct rf_queue *queue, struct rf_completion *completions, unsigned max);
 
+/* What rf_cancel() has to say. */
 enum rf_cancelled {
   RF_CANCEL_STOPPED = 0,  /* it will not be done (any further); completes with -ECANCELED */
   RF_CANCEL_FINISHED = 1, /* too late: its completion is waiting, with its true result */

@@ -67,10 +67,10 @@
  *   -ENOMEM      no memory
  *   and what the system calls below answer.
  *
- * From an arena (rf_arena_open()):
+ * From an arena (rf_arena_open(), rf_arena_adopt()):
  *   -EAGAIN      (LOCKED) some of it could not be locked
  *   -EBADF       after fork
- *   -EINVAL      size 0, or a flag that is not known
+ *   -EINVAL      size 0, a flag that is not known, or no such memory
  *   -ENOMEM      no memory, or (LOCKED) more than RLIMIT_MEMLOCK
  *   -EPERM       (LOCKED) memory may not be locked
  *

@@ -56,12 +56,12 @@ struct rf_transfer;
 /* ---- the pool -------------------------------------------------------------------------------- */
 
 /* What the options may be; rf_pool_open answers -EINVAL to anything else. */
-#define RF_POOL_WORKERS_MAX 64u
-#define RF_POOL_BLOCK_MIN   512u
-#define RF_POOL_BLOCK_MAX   (1u << 30)
-#define RF_POOL_DEPTH_MAX   4096u
-#define RF_POOL_BOUNCE_MIN  ((size_t)64 << 10)
-#define RF_POOL_BOUNCE_MAX  ((size_t)1 << 30)
+#define RF_POOL_WORKERS_MAX 64u                /* of rf_pool_options.workers */
+#define RF_POOL_BLOCK_MIN   512u               /* of block_size, bytes */
+#define RF_POOL_BLOCK_MAX   (1u << 30)         /* likewise */
+#define RF_POOL_DEPTH_MAX   4096u              /* of queue_depth */
+#define RF_POOL_BOUNCE_MIN  ((size_t)64 << 10) /* of bounce_limit, bytes */
+#define RF_POOL_BOUNCE_MAX  ((size_t)1 << 30)  /* likewise */
 
 /* Always begin with rf_pool_options_init(): these are the only defaults there are. */
 struct rf_pool_options {
@@ -85,6 +85,7 @@ struct rf_pool_options {
   bool lock_bounce;
   bool latency; /* keep the histogram of rf_pool_latency(); default false */
 };
+/* Sets every field to its default. */
 void rf_pool_options_init(struct rf_pool_options *options);
 
 /*
@@ -96,6 +97,7 @@ void rf_pool_options_init(struct rf_pool_options *options);
 int rf_pool_open(struct rf_engine *engine, const struct rf_pool_options *options,
                  struct rf_pool **pool);
 
+/* What rf_pool_close() does with transfers that are not complete. */
 enum rf_pool_end {
   RF_POOL_DRAIN = 0,  /* transfers go on to their end */
   RF_POOL_CANCEL = 1, /* they are cancelled, as by rf_transfer_cancel() */
@@ -112,6 +114,7 @@ int rf_pool_close(struct rf_pool *pool, enum rf_pool_end end);
  * -EBADF after fork. */
 int rf_pool_wait_all(struct rf_pool *pool, int64_t timeout_ns);
 
+/* What a pool has done. */
 struct rf_transfer_counters {
   uint64_t started;        /* transfers */
   uint64_t completed;      /* of these, with any status */
@@ -194,10 +197,10 @@ struct rf_transfer_request {
    * Descriptor and file must stay open until the transfer is complete.
    */
   const char *path;
-  int fd;
-  struct rf_file *file;
-  uint64_t offset; /* in the file, bytes; default 0 */
-  uint64_t length; /* bytes; default 0 */
+  int fd;               /* see path */
+  struct rf_file *file; /* see path */
+  uint64_t offset;      /* in the file, bytes; default 0 */
+  uint64_t length;      /* bytes; default 0 */
   /* The caller's until the transfer has begun, the transfer's until it is complete.  A write does
    * not write to it.  Memory of an arena may be registered with the backend. */
   void *buffer;
@@ -208,9 +211,10 @@ struct rf_transfer_request {
   /* Stop it when this long has passed since it was started: -ETIMEDOUT.  RF_FOREVER (default). */
   int64_t timeout_ns;
   rf_transfer_progress_function *progress; /* default NULL */
-  void *progress_context;
-  void *user; /* the caller's, for rf_transfer_user() */
+  void *progress_context;                  /* its first argument */
+  void *user;                              /* the caller's, for rf_transfer_user() */
 };
+/* Sets every field to its default. */
 void rf_transfer_request_init(struct rf_transfer_request *request);
 
 /*
@@ -225,8 +229,8 @@ void rf_transfer_request_init(struct rf_transfer_request *request);
  * After a failed sync all bytes may have been moved, and the status is that of the sync.
  */
 struct rf_transfer_result {
-  uint64_t bytes;
-  int32_t status;
+  uint64_t bytes;          /* moved, from the start of the range without a gap */
+  int32_t status;          /* 0 or -errno */
   bool direct;             /* direct I/O was used, at least for a part */
   bool refused_direct;     /* it was refused by the file system (or /proc is missing) */
   uint64_t direct_bytes;   /* moved by direct I/O, bounced or not */
@@ -248,6 +252,7 @@ struct rf_transfer_result {
  */
 int rf_transfer_read(struct rf_pool *pool, const struct rf_transfer_request *request,
                      struct rf_transfer **token);
+/* Likewise, from the buffer into the file. */
 int rf_transfer_write(struct rf_pool *pool, const struct rf_transfer_request *request,
                       struct rf_transfer **token);
 
@@ -255,6 +260,7 @@ int rf_transfer_write(struct rf_pool *pool, const struct rf_transfer_request *re
  * NULL), or that of starting it, with *result zeroed but for the status. */
 int rf_transfer_read_sync(struct rf_pool *pool, const struct rf_transfer_request *request,
                           struct rf_transfer_result *result);
+/* Likewise, from the buffer into the file. */
 int rf_transfer_write_sync(struct rf_pool *pool, const struct rf_transfer_request *request,
                            struct rf_transfer_result *result);
 

@@ -3,9 +3,10 @@
 #ifndef RINGFALL_VERSION_H
 #define RINGFALL_VERSION_H
 
-#define RF_VERSION_MAJOR 0
-#define RF_VERSION_MINOR 1
-#define RF_VERSION_PATCH 0
+/* Of these headers. */
+#define RF_VERSION_MAJOR 0 /* X of X.Y.Z */
+#define RF_VERSION_MINOR 1 /* Y */
+#define RF_VERSION_PATCH 0 /* Z */
 
 #ifdef __cplusplus
 extern "C" {

@@ -68,18 +68,18 @@ const char *rf_cause_name(enum rf_cause cause); /* "seccomp", "memlock", ...  St
  * context).  error == 0 means that nothing was refused.
  */
 struct rf_verdict {
-  enum rf_backend_id backend;
-  bool tried; /* false only after rf_probe_options.first_only or skip */
-  bool usable;
-  enum rf_stage stage;
-  const char *syscall; /* static string, "" when error == 0 */
-  int error;           /* errno, positive; 0 = nothing refused */
-  enum rf_cause cause;
-  unsigned depth_asked; /* requests in flight that were asked for */
-  unsigned depth;       /* and granted; smaller than asked when a limit made it shrink */
-  char features[160];   /* what is in use: ring flags, the call that reaps, workers */
-  char why[320];        /* one sentence for people; "" when nothing was refused */
-  char remedy[320];     /* a command, or a line of configuration; "" when there is none */
+  enum rf_backend_id backend; /* which one this is about */
+  bool tried;                 /* false only after rf_probe_options.first_only or skip */
+  bool usable;                /* a real write and a real read went through it */
+  enum rf_stage stage;        /* where it was refused */
+  const char *syscall;        /* static string, "" when error == 0 */
+  int error;                  /* errno, positive; 0 = nothing refused */
+  enum rf_cause cause;        /* why, as far as it can be known */
+  unsigned depth_asked;       /* requests in flight that were asked for */
+  unsigned depth;             /* and granted; smaller than asked when a limit made it shrink */
+  char features[160];         /* what is in use: ring flags, the call that reaps, workers */
+  char why[320];              /* one sentence for people; "" when nothing was refused */
+  char remedy[320];           /* a command, or a line of configuration; "" when there is none */
 };
 
 /* The limits that decide, as read when the probe ran.  -1: the kernel does not say. */
@@ -122,7 +122,7 @@ struct rf_file_info {
    * writes to xfs, btrfs and others, or not open for writing), and nowait_write is a cautious no.
    * rf_probe_directory() always finds out, for the file that it makes. */
   bool nowait_write_tried;
-  enum rf_alignment_source alignment_source;
+  enum rf_alignment_source alignment_source; /* of the figures for direct I/O */
 };
 
 /* What was learned of a directory, by making a file in it that has no name, or loses it at once. */
@@ -138,11 +138,12 @@ struct rf_directory {
 
 /* The whole host: one verdict a backend, in the order of preference. */
 struct rf_host {
-  enum rf_backend_id selected; /* what `auto` takes: the first that is usable */
-  struct rf_verdict verdicts[RF_BACKENDS];
-  struct rf_limits limits;
+  enum rf_backend_id selected;             /* what `auto` takes: the first that is usable */
+  struct rf_verdict verdicts[RF_BACKENDS]; /* by enum rf_backend_id */
+  struct rf_limits limits;                 /* as they were before the backends were tried */
 };
 
+/* What the probe is asked for; all 0 is fine. */
 struct rf_probe_options {
   unsigned depth;        /* requests in flight to ask each backend for; 0 means 128 */
   const char *directory; /* where the real reads and writes go; NULL: a file in memory */

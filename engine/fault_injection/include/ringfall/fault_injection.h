@@ -79,6 +79,7 @@
 extern "C" {
 #endif
 
+/* The words above, as numbers. */
 enum rf_fault_kind {
   RF_FAULT_SHORT = 0,
   RF_FAULT_ERROR,
@@ -109,20 +110,22 @@ struct rf_fault {
   int32_t error;     /* errno, positive */
   uint64_t amount;   /* SHORT: bytes; DELAY: looks; PARTIAL, CAPACITY: requests */
   uint64_t delay_ns; /* DELAY: instead of looks */
-  uint64_t from, to; /* offsets [from, to); to = 0: no end */
+  uint64_t from;     /* offsets from here on */
+  uint64_t to;       /* and below this; 0 = no end */
   uint64_t first;    /* from the so manyth time on, counted from 1; 0 = 1 */
   uint64_t times;    /* at most so often; 0 = no limit */
 };
 
-#define RF_FAULTS_MAX 16
+#define RF_FAULTS_MAX 16 /* of one plan */
 
+/* What is to go wrong. */
 struct rf_fault_plan {
-  uint64_t seed;
+  uint64_t seed; /* of what is decided by chance */
   /* The threads backend stands in for io_uring and libaio: nothing on the host is probed, every
    * choice works, and tests do not depend on where they run. */
   bool stand_in;
-  unsigned count;
-  struct rf_fault faults[RF_FAULTS_MAX];
+  unsigned count;                        /* of faults */
+  struct rf_fault faults[RF_FAULTS_MAX]; /* the first `count` of them */
 };
 
 /* Reads a plan.  0; or -EINVAL, plan untouched, and *where (may be NULL) at what is not understood:
@@ -133,6 +136,7 @@ int rf_fault_plan_parse(const char *text, struct rf_fault_plan *plan, const char
  * of it, and writes no more than size bytes with the 0 at the end. */
 int rf_fault_plan_print(const struct rf_fault_plan *plan, char *text, size_t size);
 
+/* What has happened. */
 struct rf_fault_counts {
   uint64_t injected[RF_FAULT_KINDS]; /* how often each fault happened */
   struct {
@@ -140,7 +144,7 @@ struct rf_fault_counts {
     uint64_t taken;          /* requests */
     uint64_t refusals;       /* hand-overs that were answered with an error, by the plan */
     uint64_t most_in_flight; /* of one queue */
-  } backends[RF_BACKENDS];
+  } backends[RF_BACKENDS];   /* by enum rf_backend_id */
   /* What ringfall's core did against its own contract with its backends.  Not 0 is a defect of
    * ringfall: see rf_fault_broken_rule(). */
   uint64_t broken_rules;
@@ -151,9 +155,10 @@ struct rf_fault_event {
   uint8_t backend; /* enum rf_backend_id */
   uint8_t op;      /* enum rf_op_kind */
   bool made_up;    /* by the plan: it was not done */
-  uint64_t offset;
-  int64_t res; /* bytes, 0, or -errno */
+  uint64_t offset; /* of the request */
+  int64_t res;     /* bytes, 0, or -errno */
 };
+/* Is told of each of them: see rf_fault_injector_observe(). */
 typedef void rf_fault_observer(void *context, const struct rf_fault_event *event);
 
 struct rf_fault_injector;
