@@ -35,7 +35,8 @@ int SetUpWithArray(unsigned entries, io_uring *ring, io_uring_params *params) {
     return status;
   }
   for (unsigned i = 0; i < params->sq_entries; i++) ring->sq.array[i] = i;
-  ring->features = params->features;
+  ring->flags = params->flags, ring->features = params->features;
+  ring->ring_fd = ring->enter_ring_fd = fd; // which io_uring_queue_mmap() does in some releases
   return 0;
 }
 

@@ -26,8 +26,8 @@ static int set_up_without_array(unsigned entries, struct io_uring *ring,
 #include "backends/uring/uapi.h"
 
 /* A liburing that does not know the flag would fill in the array, and find the ring's head in its
- * place.  So this does what io_uring_queue_init_params() does before that: io_uring_queue_mmap()
- * sets the ring's flags and descriptors, but not its features. */
+ * place.  So this does what io_uring_queue_init_params() does before that.  What
+ * io_uring_queue_mmap() sets of the ring besides its pointers differs from release to release. */
 static int set_up_without_array(unsigned entries, struct io_uring *ring,
                                 struct io_uring_params *params) {
   params->flags |= IORING_SETUP_NO_SQARRAY;
@@ -38,7 +38,9 @@ static int set_up_without_array(unsigned entries, struct io_uring *ring,
     close(fd);
     return status;
   }
+  ring->flags = params->flags;
   ring->features = params->features;
+  ring->ring_fd = ring->enter_ring_fd = fd;
   return 0;
 }
 

@@ -18,7 +18,7 @@ tree=$(cd ../.. && pwd)
 scratch=$(mktemp -d)
 from="its tree"
 flags=()
-unneeded=(jansson crypto googletest)
+unneeded=(jansson crypto googletest libuv)
 
 # A copy of the consumer, which becomes the current folder.
 copy_consumer() {

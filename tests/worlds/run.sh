@@ -18,10 +18,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 . tests/worlds/common.sh
 
 readonly RELEASE=forky
-readonly HERE_PACKAGES=(bazel-bootstrap debootstrap debian-archive-keyring g++ liburing-dev libaio-dev
-  libgtest-dev libgmock-dev libjansson-dev libssl-dev clang)
-readonly ROOT_PACKAGES=(bazel-bootstrap g++ liburing-dev libaio-dev libgtest-dev libgmock-dev
-  libjansson-dev libssl-dev)
+readonly PACKAGES=(bazel-bootstrap g++ liburing-dev libaio-dev libgtest-dev libgmock-dev
+  libjansson-dev libssl-dev libuv1-dev systemtap-sdt-dev)
+readonly HERE_PACKAGES=("${PACKAGES[@]}" debootstrap debian-archive-keyring clang python3-yaml)
 
 # name | where | what world.sh does there, and with which flags of Bazel
 readonly WORKSPACE_MODE="--noenable_bzlmod --enable_workspace"
@@ -39,6 +38,7 @@ WORLDS=(
   "4.2.3-gcc|here|compiled_by_gcc"
   "4.2.3-clang|here|compiled_by_clang"
   "4.2.3-docs|here|docs"
+  "4.2.3-bcr|here|bcr"
   "7-root-workspace|newer|root $WORKSPACE_MODE"
   "7-root-modules|newer|root_thoroughly"
   "7-consumer-workspace-path|newer|consumer_path $WORKSPACE_MODE"
@@ -74,11 +74,15 @@ done
 
 mkdir -p "$cache" || exit
 cache=$(cd "$cache" && pwd)
+exec 9>"$cache/lock"
+flock -n 9 || { echo "$0: another one is at work in $cache" >&2; exit 1; }
 readonly root=$cache/$RELEASE
 scratch=$(mktemp -d)
+root_maker=
 log=$scratch/log
 
 finish() {
+  [ -z "$root_maker" ] || kill "$root_maker" 2>/dev/null
   chmod -R u+w "$scratch"
   rm -rf "$scratch"
 }
@@ -90,7 +94,10 @@ wanted() { [ -z "$only" ] || [[ ",$only," == *",$1,"* ]]; }
 # ---- the newer Debian ------------------------------------------------------------------------------
 
 # apart COMMAND...: with mounts and processes of its own, none of which outlives it.
-apart() { unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$@"; }
+apart() {
+  setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child \
+    --mount-proc "$@"
+}
 
 # inside ROOT COMMAND...: in that Debian, apart.
 inside() {
@@ -103,18 +110,20 @@ inside() {
         DEBIAN_FRONTEND=noninteractive RINGFALL_INSTALL=0 chroot . "$@"' "$where" "$@"
 }
 
+# install ROOT: what is missing there.
+install() { inside "$1" apt-get install -q -y --no-install-recommends "${PACKAGES[@]}"; }
+
 make_root() {
-  fresh "$root" && return
+  if fresh "$root" && install "$root"; then return; fi
   local new
-  rm -rf --one-file-system "$root" "$cache/$RELEASE".new.* && new=$(mktemp -d -p "$cache" "$RELEASE.new.XXXXXX") &&
-    chmod 755 "$new" || return 1
+  rm -rf --one-file-system "$root" "$cache/$RELEASE".new.*
+  new=$(mktemp -d -p "$cache" "$RELEASE.new.XXXXXX") && chmod 755 "$new" || return 1
   # debootstrap has one script for all releases since etch, under several names.
   apart debootstrap --variant=minbase --keyring="$KEYRING" "$RELEASE" "$new" "$MIRROR" \
     /usr/share/debootstrap/scripts/sid || return 1
   # A snapshot's Release may be past its date.
   echo 'Acquire::Check-Valid-Until "false";' >"$new/etc/apt/apt.conf.d/ringfall"
-  inside "$new" apt-get install -q -y --no-install-recommends "${ROOT_PACKAGES[@]}" &&
-    inside "$new" apt-get clean && touch "$new" && mv "$new" "$root"
+  install "$new" && inside "$new" apt-get clean && touch "$new" && mv "$new" "$root"
 }
 
 # ---- the worlds ------------------------------------------------------------------------------------
@@ -154,25 +163,36 @@ timed() {
   fi
 }
 
+newer_wanted() {
+  local entry
+  for entry in "${WORLDS[@]}"; do
+    if [[ $entry == *"|newer|"* ]] && wanted "${entry%%|*}"; then return; fi
+  done
+  return 1
+}
+
 if ! { install_packages "${HERE_PACKAGES[@]}" && make_tree; } >"$log" 2>&1; then
   line FAILED "what the worlds need" "$log"
   WORLDS=()
 fi
-ready=
+# It is made while the worlds of this machine are at work, and waited for by the first in it.
+root_ready=
+if newer_wanted; then
+  { make_root && give_tree_to_root; } >"$scratch/root.log" 2>&1 &
+  root_maker=$!
+fi
 for entry in "${WORLDS[@]}"; do
   IFS='|' read -r -d '' name where what < <(printf '%s\0' "$entry")
   wanted "$name" || continue
-  if [ "$where" = newer ] && [ -z "$ready" ]; then
-    start=$SECONDS
-    if { make_root && give_tree_to_root; } >"$log" 2>&1; then
-      ready=yes
-      echo "        (Debian $RELEASE was made ready in $((SECONDS - start)) s)"
+  if [ "$where" = newer ] && [ -z "$root_ready" ]; then
+    if wait "$root_maker"; then
+      root_ready=yes
     else
-      ready=no
-      line FAILED "Debian $RELEASE cannot be made" "$log"
+      root_ready=no
+      line FAILED "Debian $RELEASE cannot be made" "$scratch/root.log"
     fi
   fi
-  if [ "$where" = newer ] && [ "$ready" = no ]; then
+  if [ "$where" = newer ] && [ "$root_ready" = no ]; then
     line FAILED "$name: there is no Debian $RELEASE"
     continue
   fi
