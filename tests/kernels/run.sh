@@ -373,7 +373,7 @@ keep_logs() {
 prepare() {
   local log=$scratch/$1/prepare.log
   mkdir -p "$scratch/$1"
-  if (fetch "$1" && { [ "$1" = arm64 ] || archive "$1"; }) >"$log" 2>&1; then
+  if { (fetch "$1") && { [ "$1" = arm64 ] || archive "$1"; }; } >"$log" 2>&1; then
     touch "$scratch/$1/prepared"
   else
     line FAILED "$1's kernel" "$log"
