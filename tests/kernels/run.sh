@@ -107,7 +107,8 @@ install_packages() {
 architecture() { if [ "$1" = arm64 ]; then echo arm64; else echo amd64; fi; }
 release() { if [ "$1" = arm64 ]; then echo trixie; else echo "$1"; fi; }
 
-# apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only.
+# apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only, as if nothing were
+# installed.
 apt() {
   local home=$cache/$1/apt command=$2 architecture
   architecture=$(architecture "$1")
@@ -115,7 +116,7 @@ apt() {
   "apt-$command" -q -o Dir::Etc::SourceList="$home/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::State::Lists="$home/lists" -o Dir::Cache="$home/cache" -o Acquire::Languages=none \
     -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o APT::Architecture="$architecture" \
-    -o APT::Architectures="$architecture" "$@"
+    -o APT::Architectures="$architecture" -o Dir::State::Status=/dev/null "$@"
 }
 
 # newest_kernel SUITE: of its kernels for clouds, as it stands in their packages' names.
