@@ -180,7 +180,7 @@ TEST_P(Loops, TickWhileNothingComes) {
     world.input_fd = input[0];
     Process process({directory / "fifo", "5"}, world, Path(GetParam()));
     close(input[0]);
-    EXPECT_TRUE(process.Until([&] { return Has(process.Output(), "tick 10: 0 bytes"); }));
+    EXPECT_TRUE(process.Until([&] { return Lines(process.Output()) >= 10; }));
     ASSERT_EQ(write(fifo, "here it is", 10), 10);
     // One read has it, and with the last writer gone all of them end.
     close(fifo);
@@ -216,6 +216,8 @@ TEST(CppWrapper, CopiesAndOverwritesNothing) {
 }
 
 TEST(CppWrapper, LeavesNoHalfCopyBehind) {
+  if (test_files::kThreadSanitizer)
+    GTEST_SKIP() << "needs a limit of file sizes, which ThreadSanitizer's own files do not survive";
   Directory directory;
   ASSERT_TRUE(WriteFile(directory / "file", RandomBytes(500000)));
   World world;
