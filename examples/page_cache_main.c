@@ -92,10 +92,14 @@ static int run(const char *path, unsigned frames) {
   struct page_cache *cache;
   int status = rf_engine_open(&engine, NULL);
   if (status != 0) return fail("engine", RF_FROM_ENGINE, status);
+  int result = 1;
   status = page_cache_open(engine, path, PAGE, frames, &cache);
-  if (status != 0) return fail(path, RF_FROM_FILE, status);
-  int result = use(cache);
-  page_cache_close(cache);
+  if (status == 0) {
+    result = use(cache);
+    page_cache_close(cache);
+  } else {
+    fail(path, RF_FROM_FILE, status);
+  }
   status = rf_engine_close(engine);
   return status == 0 ? result : fail("engine", RF_FROM_ENGINE, status);
 }

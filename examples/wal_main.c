@@ -79,6 +79,26 @@ static unsigned long number(const char *text, unsigned long most) {
   return errno == 0 && *end == 0 && text[0] != '-' && value <= most ? value : 0;
 }
 
+/* threads 0: lists the log. */
+static int run(struct rf_engine *engine, const char *path, unsigned threads,
+               unsigned long records) {
+  struct wal *wal;
+  struct wal_recovery found;
+  int status = wal_open(engine, path, threads == 0 ? print_record : NULL, NULL, &found, &wal);
+  if (status != 0) return fail_open(path, status);
+  printf("recovered %" PRIu64 " records, %" PRIu64 " bytes%s\n", found.records, found.end,
+         found.torn ? "; a record that was not whole was cut off" : "");
+  if (threads > 0) {
+    struct wal_stats stats;
+    status = append_all(wal, threads, records);
+    wal_get_stats(wal, &stats);
+    printf("appended %" PRIu64 " records with %" PRIu64 " syncs\n", stats.appended, stats.batches);
+  }
+  int closed = wal_close(wal);
+  if (status == 0) status = closed;
+  return status == 0 ? 0 : fail(path, RF_FROM_OP, status);
+}
+
 int main(int argc, char **argv) {
   unsigned long threads = argc == 4 ? number(argv[2], 1000) : 0;
   unsigned long records = argc == 4 ? number(argv[3], 1000000000) : 0;
@@ -89,26 +109,10 @@ int main(int argc, char **argv) {
   struct rf_engine *engine;
   int status = rf_engine_open(&engine, NULL);
   if (status != 0) return fail("engine", RF_FROM_ENGINE, status);
-
-  struct wal *wal;
-  struct wal_recovery found;
-  status = wal_open(engine, argv[1], argc == 2 ? print_record : NULL, NULL, &found, &wal);
-  if (status != 0) return fail_open(argv[1], status);
-  printf("recovered %" PRIu64 " records, %" PRIu64 " bytes%s\n", found.records, found.end,
-         found.torn ? "; a record that was not whole was cut off" : "");
-
-  if (argc == 4) {
-    status = append_all(wal, (unsigned)threads, records);
-    if (status != 0) return fail("append", RF_FROM_OP, status);
-    struct wal_stats stats;
-    wal_get_stats(wal, &stats);
-    printf("appended %" PRIu64 " records with %" PRIu64 " syncs\n", stats.appended, stats.batches);
-  }
-  status = wal_close(wal);
-  if (status != 0) return fail("close", RF_FROM_OP, status);
+  int failed = run(engine, argv[1], (unsigned)threads, records);
   status = rf_engine_close(engine);
   if (status != 0) return fail("engine", RF_FROM_ENGINE, status);
-  if (fflush(stdout) == 0) return 0;
+  if (fflush(stdout) == 0) return failed;
   perror("wal_main: stdout");
   return 1;
 }

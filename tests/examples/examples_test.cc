@@ -6,10 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cinttypes>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -108,15 +109,15 @@ protected:
   };
   static Summary Parse(const std::string &out) {
     Summary s;
-    std::smatch match;
-    const std::regex words("read (\\d+) bytes, sum (\\d+), by (\\d+) reads; (\\d+) ticks, (\\d+) "
-                           "lines in (\\d+) pieces; woken (\\d+) times\n$");
-    if (!std::regex_search(out, match, words)) {
-      ADD_FAILURE() << "no summary in: " << out;
-      return s;
-    }
-    uint64_t *fields[] = {&s.bytes, &s.sum, &s.reads, &s.ticks, &s.lines, &s.pieces, &s.wakeups};
-    for (size_t i = 0; i < 7; i++) *fields[i] = std::stoull(match[i + 1]);
+    const size_t at = out.rfind("read ");
+    const int fields =
+        at == std::string::npos
+            ? 0
+            : sscanf(out.c_str() + at,
+                     "read %" SCNu64 " bytes, sum %" SCNu64 ", by %" SCNu64 " reads; %" SCNu64
+                     " ticks, %" SCNu64 " lines in %" SCNu64 " pieces; woken %" SCNu64 " times\n",
+                     &s.bytes, &s.sum, &s.reads, &s.ticks, &s.lines, &s.pieces, &s.wakeups);
+    EXPECT_EQ(fields, 7) << out;
     return s;
   }
   static uint64_t Sum(const std::string &content) {
@@ -290,12 +291,14 @@ TEST(Readme, GivesCommandsThatWork) {
   ASSERT_TRUE(WriteFile(directory / "LICENSE", RandomBytes(20000)));
   std::istringstream readme(ReadFile(Path("README.md")));
   std::set<std::string> run;
-  const std::regex command("    bazel run //examples:(\\w+) -- (.*)");
-  std::smatch match;
+  const std::string command = "    bazel run //examples:", dashes = " -- ";
   for (std::string line; std::getline(readme, line);) {
-    if (!std::regex_match(line, match, command)) continue;
+    if (line.compare(0, command.size(), command) != 0) continue;
     SCOPED_TRACE(line);
-    const std::string name = match[1], arguments = match[2];
+    const size_t end = line.find(dashes);
+    ASSERT_NE(end, std::string::npos);
+    const std::string name = line.substr(command.size(), end - command.size());
+    const std::string arguments = line.substr(end + dashes.size());
     run.insert(name);
     const Result result =
         Process({"-c", "cd '" + directory.path() + "' && exec '" + Path(name) + "' " + arguments},
@@ -309,16 +312,15 @@ TEST(Readme, GivesCommandsThatWork) {
 
 TEST(Readme, NamesEverySource) {
   const std::string readme = ReadFile(Path("README.md"));
-  std::set<std::string> named;
-  const std::regex link("\\[([\\w.]+)\\]\\(([\\w.]+)\\)");
-  for (std::sregex_iterator at(readme.begin(), readme.end(), link), end; at != end; ++at) {
-    EXPECT_EQ((*at)[1], (*at)[2]);
-    named.insert((*at)[1]);
+  unsigned sources = 0;
+  for (const std::string &name : Directory::Names(Path(""))) {
+    const size_t dot = name.rfind('.');
+    const std::string ending = dot == std::string::npos ? "" : name.substr(dot);
+    if (ending != ".c" && ending != ".h" && ending != ".cc" && ending != ".hpp") continue;
+    EXPECT_TRUE(Has(readme, "[" + name + "](" + name + ")")) << name;
+    sources++;
   }
-  std::set<std::string> there;
-  for (const std::string &name : Directory::Names(Path("")))
-    if (std::regex_match(name, std::regex(".*\\.(c|h|cc|hpp)"))) there.insert(name);
-  EXPECT_EQ(named, there);
+  EXPECT_GE(sources, 12u);
 }
 
 } // namespace

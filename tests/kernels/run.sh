@@ -6,16 +6,17 @@
 # kernel.
 #
 #     tests/kernels/run.sh [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]
-#                          [--programs NAME[,NAME...]]
+#                          [--programs NAME[,NAME...]] [--jobs N]
 #
 #   --cache DIR    keeps the kernels for a week; default ~/.cache/ringfall-kernels
 #   --table FILE   writes what each kernel selected and has, as a page of the documentation
 #   --logs DIR     keeps what the machines said
 #   --only SUITES  of: bullseye bookworm trixie forky arm64 crash
 #   --programs NAMES  of the programs below; tests' names without _test
+#   --jobs N       machines at a time; default 2
 #
 # Needs a Debian or Ubuntu machine; as root it installs what is missing.  1 GB of memory and 300 MB
-# of disk for each of the two machines that run at a time.
+# of disk for each of the machines that run at a time.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
@@ -43,6 +44,7 @@ table=
 logs=
 only=all
 only_programs=all
+most=2
 while [ $# -gt 0 ]; do
   case $1 in
     --cache) cache=$2 ;;
@@ -50,9 +52,10 @@ while [ $# -gt 0 ]; do
     --logs) logs=$2 ;;
     --only) only=$2 ;;
     --programs) only_programs=$2 ;;
+    --jobs) most=$2 ;;
     *)
       echo "usage: $0 [--cache DIR] [--table FILE] [--logs DIR] [--only SUITE[,SUITE...]]" \
-        "[--programs NAME[,NAME...]]" >&2
+        "[--programs NAME[,NAME...]] [--jobs N]" >&2
       exit 2
       ;;
   esac
@@ -104,7 +107,8 @@ install_packages() {
 architecture() { if [ "$1" = arm64 ]; then echo arm64; else echo amd64; fi; }
 release() { if [ "$1" = arm64 ]; then echo trixie; else echo "$1"; fi; }
 
-# apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only.
+# apt SUITE COMMAND...: apt with sources, lists and a cache of that suite only, as if nothing were
+# installed.
 apt() {
   local home=$cache/$1/apt command=$2 architecture
   architecture=$(architecture "$1")
@@ -112,7 +116,7 @@ apt() {
   "apt-$command" -q -o Dir::Etc::SourceList="$home/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::State::Lists="$home/lists" -o Dir::Cache="$home/cache" -o Acquire::Languages=none \
     -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root -o APT::Architecture="$architecture" \
-    -o APT::Architectures="$architecture" "$@"
+    -o APT::Architectures="$architecture" -o Dir::State::Status=/dev/null "$@"
 }
 
 # newest_kernel SUITE: of its kernels for clouds, as it stands in their packages' names.
@@ -370,8 +374,11 @@ keep_logs() {
 prepare() {
   local log=$scratch/$1/prepare.log
   mkdir -p "$scratch/$1"
-  (fetch "$1" && { [ "$1" = arm64 ] || archive "$1"; }) >"$log" 2>&1 &&
-    touch "$scratch/$1/prepared" || line FAILED "$1's kernel" "$log"
+  if { (fetch "$1") && { [ "$1" = arm64 ] || archive "$1"; }; } >"$log" 2>&1; then
+    touch "$scratch/$1/prepared"
+  else
+    line FAILED "$1's kernel" "$log"
+  fi
 }
 
 # job NAME: one of what runs beside each other; its status becomes NAME.status.
@@ -407,8 +414,8 @@ run() {
     if [ ! -d "$scratch/$suite" ]; then prepare "$suite"; fi
     if [ -f "$scratch/$suite/prepared" ]; then jobs+=("$name"); fi
   done
-  for name in "${jobs[@]}"; do # two at a time
-    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+  for name in "${jobs[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
     job "$name" &
   done
   wait
