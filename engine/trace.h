@@ -19,6 +19,9 @@
  * compiled into several places; perf takes them as one event only if their arguments are alike. */
 #define STAP_SDT_ARG_CONSTRAINT or
 #include <sys/sdt.h>
+#if defined(__clang__) /* with -Wpedantic it blames for a macro of that header whoever uses it */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
 #define RF_TRACE_4(name, a, b, c, d)       DTRACE_PROBE4(ringfall, name, a, b, c, d)
 #define RF_TRACE_5(name, a, b, c, d, e)    DTRACE_PROBE5(ringfall, name, a, b, c, d, e)
 #define RF_TRACE_6(name, a, b, c, d, e, f) DTRACE_PROBE6(ringfall, name, a, b, c, d, e, f)
