@@ -191,6 +191,7 @@ char *Aligned(std::vector<char> *memory) {
 }
 
 TEST_F(Registry, AdoptedMemoryIsRegisteredLikeAnArenas) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::vector<char> memory(34 * kBlock);
@@ -212,6 +213,7 @@ TEST_F(Registry, AdoptedMemoryIsRegisteredLikeAnArenas) {
 }
 
 TEST_F(Registry, ArenasOfTheSameMemoryGoOneByOne) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   std::vector<char> memory(34 * kBlock);
@@ -233,6 +235,7 @@ TEST_F(Registry, ArenasOfTheSameMemoryGoOneByOne) {
 }
 
 TEST_F(Registry, MemoryThatTheKernelDoesNotTakeIsUsedUnregistered) {
+  RF_NEEDS_PLACES();
   Open();
   if (HasFatalFailure()) return;
   char *base = static_cast<char *>(
