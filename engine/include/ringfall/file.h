@@ -35,8 +35,15 @@ int rf_file_open(struct rf_engine *engine, const char *path, int flags, mode_t m
  */
 int rf_file_from_fd(struct rf_engine *engine, int fd, bool own, struct rf_file **file);
 
-/* Closes it.  -EBUSY, and nothing happened, while an op on it is in any queue (accepted and not yet
- * completed).  NULL is fine. */
+/*
+ * Closes it.  -EBUSY, and nothing happened, while an op on it is in any queue (accepted and not yet
+ * completed).  NULL is fine.
+ *
+ * A ring with which it was registered may hold the open file a moment longer: until the next call
+ * on that queue, or, of a queue that is closed, until the kernel has taken the ring apart, which it
+ * does later and by itself.  Who takes a lock by flock(2), or unmounts right after, does that with
+ * another descriptor, or opens the queue with `registered` = false.
+ */
 int rf_file_close(struct rf_file *file);
 
 /* The descriptor.  Stays the file's. */
