@@ -156,26 +156,49 @@ uint64_t rf_part_useful(const struct rf_part *part, uint64_t bytes) {
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* False only if the kernel says that an access would end in a signal. */
-static bool is_there(char *page, size_t size, int advice) {
-  return madvise(page, size, advice) == 0 || errno == EINVAL;
+/* A page of the smallest size has 4096 bytes; a block need not begin with one. */
+#define PAGES_MOST (RF_CHUNK_MOST / 4096 + 1)
+
+/* False: some of them are not mapped.  Where the call itself is refused, nobody can say. */
+static bool are_mapped(char *pages, size_t size, unsigned char *resident) {
+  if (mincore(pages, size, resident) == 0) return true;
+  *resident = 1;
+  return errno != ENOMEM;
+}
+
+/* Pages that are mapped and in memory can be used.  Of others the kernel is asked, which brings
+ * them in on the way.  False only if it says that an access would end in a signal. */
+static bool is_usable(char *pages, size_t size, unsigned char resident, int advice) {
+  return resident & 1 || madvise(pages, size, advice) == 0 || errno == EINVAL;
 }
 
 /*
- * How many bytes from `at` on can be read (or written to).  A transfer may be given memory that
- * ends early, or a mapped file that was cut short; the kernel answers EFAULT to that, and so do we
- * where we copy.  The pages are brought in on the way, all at once, which copying would do one by
- * one.  Where the kernel cannot tell (before 5.14, memory of devices) all of it counts as there.
+ * How many bytes from `at` on can be read (or written to): at most those of a block.  A transfer
+ * may be given memory that ends early, or a mapped file that was cut short; the kernel answers
+ * EFAULT to that, and so do we where we copy.  Not told are memory that is mapped without the
+ * right, and before Linux 5.14 the mapped file.
  */
 static uint64_t accessible(char *at, uint64_t count, bool write) {
+  unsigned char resident[PAGES_MOST] = {0};
   size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)at % page;
+  size_t pages = (before + count + page - 1) / page, good = 0;
   int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
   char *start = at - before;
-  if (is_there(start, round_up(before + count, page), advice)) return count;
-  uint64_t good = 0;
-  while (good < before + count && is_there(start + good, page, advice)) good += page;
-  if (good >= before + count) return count; /* it has come meanwhile */
-  return good > before ? good - before : 0;
+  bool whole = are_mapped(start, pages * page, resident); /* else: page by page */
+  while (good < pages) {
+    size_t run = 1;
+    char *here = start + good * page;
+    while (whole && good + run < pages && !((resident[good + run] ^ resident[good]) & 1)) run++;
+    if (!whole && !are_mapped(here, page, &resident[good])) break;
+    if (is_usable(here, run * page, resident[good], advice))
+      good += run;
+    else if (run > 1)
+      whole = false;
+    else
+      break;
+  }
+  if (good == pages) return count;
+  return good * page > before ? good * page - before : 0;
 }
 
 uint64_t rf_part_copy(const struct rf_part *part, uint64_t bytes) {

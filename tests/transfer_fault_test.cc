@@ -137,31 +137,35 @@ TEST_P(TransferFaults, AFullDiskGivesTheBytesBeforeItAndEnospc) {
 
 void CountSignal(int) {}
 
-// Memory of `size` bytes, behind which there is a file without a byte, so that nothing else can
-// come to lie there: from an odd address on, so that direct I/O goes through bounce buffers.
+// Memory of `size` bytes, from an odd address on, so that direct I/O goes through bounce buffers.
+// Behind it is nothing, or a file without a byte.  (Nothing lies there only as long as nobody maps
+// something new of a fitting size.)
 class MemoryThatEnds {
 public:
-  explicit MemoryThatEnds(size_t size) : size_(size), mapped_((size / kPage + 2) * kPage) {
+  MemoryThatEnds(size_t size, bool file_behind)
+      : size_(size), mapped_((size / kPage + 2) * kPage), all_(mapped_ + (file_behind ? kMiB : 0)) {
     constexpr int kAccess = PROT_READ | PROT_WRITE;
     base_ = static_cast<char *>(
         mmap(nullptr, mapped_ + kMiB, kAccess, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     EXPECT_NE(MAP_FAILED, base_);
+    EXPECT_EQ(0, munmap(base_ + mapped_, kMiB));
+    if (!file_behind) return;
     int nothing = memfd_create("nothing", MFD_CLOEXEC);
     EXPECT_EQ(base_ + mapped_,
               mmap(base_ + mapped_, kMiB, kAccess, MAP_SHARED | MAP_FIXED, nothing, 0));
     close(nothing);
   }
-  ~MemoryThatEnds() { munmap(base_, mapped_ + kMiB); }
+  ~MemoryThatEnds() { munmap(base_, all_); }
   unsigned char *data() { return reinterpret_cast<unsigned char *>(base_) + mapped_ - size_; }
 
 private:
   static inline const size_t kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  size_t size_, mapped_;
+  size_t size_, mapped_, all_;
   char *base_;
 };
 
-// The kernel answers EFAULT where it copies.  Where we do, we have to ask it.
-bool TheKernelTellsOfMemory() {
+// That a mapped file has no page there can be asked since Linux 5.14.
+bool TheKernelTellsOfFiles() {
   char byte = 0;
   auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   char *at = &byte - reinterpret_cast<uintptr_t>(&byte) % page;
@@ -169,35 +173,40 @@ bool TheKernelTellsOfMemory() {
 }
 
 TEST_P(TransferFaults, MemoryThatEndsEarlyGivesTheBytesBeforeAndEfault) {
-  if (!TheKernelTellsOfMemory()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
   constexpr size_t kThere = 300001, kWhole = kMiB; // from an odd address to the end of a page
   rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
   std::string path = NewPath(), source = NewPath();
-  MemoryThatEnds memory(kThere);
-  FillWithPattern(memory.data(), kThere, 0);
-  rf_transfer_result result = Write(pool, ByPath(path, memory.data(), kWhole));
-  EXPECT_EQ(-EFAULT, result.status);
-  EXPECT_LE(result.bytes, kThere);
-  EXPECT_GT(result.bytes + 4096, kThere) << "all but part of a sector";
-  std::vector<unsigned char> found = Content(path);
-  ASSERT_GE(found.size(), result.bytes);
-  EXPECT_EQ("", DiffersFromPattern(found.data(), result.bytes, 0));
-
-  Buffer data = Buffer::Pattern(kWhole);
+  Buffer data = Buffer::Pattern(kWhole + 1);
   ASSERT_EQ(0, Write(pool, ByPath(source, data.data(), kWhole)).status);
-  MemoryThatEnds into(kThere);
-  result = Read(pool, ByPath(source, into.data(), kWhole));
-  EXPECT_EQ(-EFAULT, result.status);
-  EXPECT_LE(result.bytes, kThere);
-  EXPECT_GT(result.bytes + 4096, kThere);
-  EXPECT_EQ("", DiffersFromPattern(into.data(), result.bytes, 0));
-  result = Read(pool, ByPath(source, into.data(), kThere));
-  EXPECT_EQ(0, result.status) << "exactly what is there";
-  EXPECT_EQ("", DiffersFromPattern(into.data(), kThere, 0));
+  ASSERT_EQ(0, Read(pool, ByPath(source, data.data() + 1, kWhole)).status); // all is mapped by now
+  for (bool file_behind : {false, true}) {
+    if (file_behind && !TheKernelTellsOfFiles())
+      GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+    SCOPED_TRACE(file_behind ? "a file" : "nothing");
+    MemoryThatEnds memory(kThere, file_behind);
+    FillWithPattern(memory.data(), kThere, 0);
+    rf_transfer_result result = Write(pool, ByPath(path, memory.data(), kWhole));
+    EXPECT_EQ(-EFAULT, result.status);
+    EXPECT_LE(result.bytes, kThere);
+    EXPECT_GT(result.bytes + 4096, kThere) << "all but part of a sector";
+    std::vector<unsigned char> found = Content(path);
+    ASSERT_GE(found.size(), result.bytes);
+    EXPECT_EQ("", DiffersFromPattern(found.data(), result.bytes, 0));
+
+    MemoryThatEnds into(kThere, file_behind);
+    result = Read(pool, ByPath(source, into.data(), kWhole));
+    EXPECT_EQ(-EFAULT, result.status);
+    EXPECT_LE(result.bytes, kThere);
+    EXPECT_GT(result.bytes + 4096, kThere);
+    EXPECT_EQ("", DiffersFromPattern(into.data(), result.bytes, 0));
+    result = Read(pool, ByPath(source, into.data(), kThere));
+    EXPECT_EQ(0, result.status) << "exactly what is there";
+    EXPECT_EQ("", DiffersFromPattern(into.data(), kThere, 0));
+  }
 }
 
 TEST_P(TransferFaults, AMappedFileCutShortIsEfaultAsWell) {
-  if (!TheKernelTellsOfMemory()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+  if (!TheKernelTellsOfFiles()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
   rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
   std::string path = NewPath(), mapped = NewPath();
   Buffer data = Buffer::Pattern(kMiB);
