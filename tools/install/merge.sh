@@ -45,10 +45,13 @@ awk -f "$FUNCTIONS" "${headers[@]}" | sed -n 's/^extern \([^ ]*\) .*/\1/p' | sor
 merged "$scratch/library.o" "${library[@]}" --no-whole-archive "${needed[@]}"
 merged "$scratch/faults.o" "${faults[@]}"
 
-# What the fault injection calls inside the library stays visible to it.
+# What the fault injection calls inside the library stays visible to it. So does what the notes of
+# tracepoints refer to, which is hidden anyway: a linker that drops its section, as --gc-sections makes
+# it, puts up with that for a global symbol only.
 "$NM" -u "$scratch/faults.o" | awk '{ print $NF }' | sort -u >"$scratch/called"
 "$NM" -g --defined-only "$scratch/library.o" | awk '{ print $NF }' | sort -u |
   comm -12 - "$scratch/called" | cat "$scratch/public" - >"$scratch/kept"
+echo _.stapsdt.base >>"$scratch/kept"
 "$OBJCOPY" --keep-global-symbols="$scratch/kept" "$scratch/library.o" "$LIBRARY_OBJECT"
 "$OBJCOPY" --keep-global-symbols="$scratch/public" "$scratch/faults.o" "$FAULTS_OBJECT"
 
