@@ -13,7 +13,12 @@ export BPFTRACE_STRLEN=64
 for tool in bpftrace:bpftrace perf:linux-perf readelf:binutils; do
   command -v "${tool%:*}" >/dev/null || { echo "${tool%:*} is missing: apt-get install ${tool#*:}"; exit 1; }
 done
-[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing || exit 1
+[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
+# Of the host, and not of these probes: a program of bpftrace's that attaches to nothing, and a file.
+if ! said=$(bpftrace -e 'BEGIN { exit(); }' 2>&1) || ! [ -w /sys/kernel/tracing/uprobe_events ]; then
+  echo "SKIPPED: this host lets nobody trace: ${said:-no uprobe_events}"
+  exit 0
+fi
 
 # The page's commands, in their order, as files 1.sh, 2.sh, ...
 awk -v to="$scratch" '/^```sh/ { n++; inside = 1; next } /^```/ { inside = 0; next }

@@ -24,7 +24,10 @@ declare "${single[@]}"
 version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\).*/\1/p" "${headers[@]}"; }
 major=$(version_part MAJOR)
 minor=$(version_part MINOR)
-[ -n "$major" ] && [ -n "$minor" ] || { echo "merge.sh: the headers do not tell the version" >&2; exit 1; }
+if [ -z "$major" ] || [ -z "$minor" ]; then
+  echo "merge.sh: the headers do not tell the version" >&2
+  exit 1
+fi
 
 # merged OUT ARCHIVE...: all of the archives, as one object.
 merged() {
