@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Pools: opening and closing, waking workers, deadlines, counters. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "backends/thread.h"
 #include "engine/transfer_internal.h"
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -74,16 +74,10 @@ static void close_worker(struct rf_worker *worker) {
   free(worker->reaped);
 }
 
-/* Signals are for the program's own threads, and the SIGXFSZ of a write past RLIMIT_FSIZE for
- * nobody: it stays pending here, and the write tells. */
 static int start_worker(struct rf_worker *worker) {
   struct rf_pool *pool = worker->pool;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&worker->thread, NULL, rf_worker_run, worker);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (error != 0) return -error;
+  int status = rf_thread_start(&worker->thread, 0, rf_worker_run, worker);
+  if (status != 0) return status;
   pthread_mutex_lock(&pool->lock);
   pool->callers++;
   while (!worker->started) pthread_cond_wait(&pool->any, &pool->lock);

@@ -96,12 +96,14 @@ static enum rf_cause cause_of_shortage(const struct rf_surroundings *a,
   return filtered(a) ? RF_CAUSE_SECCOMP : RF_CAUSE_NOMEM;
 }
 
-/* The kernel answers EAGAIN to io_setup in this case only: aio_nr + depth > aio_max_nr. */
+/* The kernel answers EAGAIN to io_setup in one case only, aio_nr + depth > aio_max_nr, and to clone
+ * where there are to be no more processes. */
 static enum rf_cause cause_of_again(const struct rf_surroundings *a, const struct rf_verdict *v) {
   const struct rf_limits *l = &a->limits;
   bool known = l->aio_nr >= 0 && l->aio_max_nr >= 0;
   bool near = known && l->aio_nr + (int64_t)v->depth_asked > l->aio_max_nr;
   if (is(v, "io_setup") && (near || !filtered(a))) return RF_CAUSE_AIO_MAX_NR;
+  if (is(v, "clone")) return RF_CAUSE_OTHER; /* one of two limits */
   return filtered(a) ? RF_CAUSE_SECCOMP : RF_CAUSE_OTHER;
 }
 
@@ -265,9 +267,20 @@ static void add_missing_call(struct line *line, const struct rf_surroundings *a,
   }
 }
 
+static void add_no_thread(struct line *line, const struct rf_surroundings *a) {
+  add(line,
+      "no thread can be started, and without its workers a ring of Linux %s may never return; ",
+      a->limits.kernel);
+  add(line, "RLIMIT_NPROC is ");
+  add_limit(line, a->rights.max_processes, "");
+  add(line, ", the other limit is the cgroup's pids.max");
+}
+
 static void add_other(struct line *line, const struct rf_surroundings *a,
                       const struct rf_verdict *v) {
-  if (v->error == ECANCELED && a->rights.max_processes != INT64_MAX) {
+  if (v->error == EAGAIN && is(v, "clone")) {
+    add_no_thread(line, a);
+  } else if (v->error == ECANCELED && a->rights.max_processes != INT64_MAX) {
     add(line,
         "the kernel could not start a thread that it needs for this; RLIMIT_NPROC is %" PRId64,
         a->rights.max_processes);
@@ -436,6 +449,10 @@ static void say_remedy(const struct rf_surroundings *a, struct rf_verdict *v) {
     case RF_CAUSE_OTHER:
       if ((v->error == ETIMEDOUT || v->error == ECANCELED) && a->rights.max_processes != INT64_MAX)
         add(&line, "ulimit -u unlimited; systemd: LimitNPROC=infinity");
+      if (v->error == EAGAIN && is(v, "clone"))
+        add(&line,
+            "ulimit -u unlimited; systemd: LimitNPROC=infinity, TasksMax=infinity; docker run "
+            "--pids-limit -1");
       break;
     default:
       break; /* nothing that an operator could do: a newer kernel, more memory */

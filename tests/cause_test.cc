@@ -303,6 +303,26 @@ TEST(Nproc, IsNamedWhereTheKernelCouldNotStartAWorker) {
             "LimitNPROC=infinity");
 }
 
+TEST(Nproc, IsNamedWhereAnOlderKernelMustNotBeGivenWorkForWorkers) {
+  rf_surroundings around = Plain();
+  around.rights.max_processes = 0;
+  strcpy(around.limits.kernel, "5.10.0");
+  const char remedy[] = " | ulimit -u unlimited; systemd: LimitNPROC=infinity, TasksMax=infinity; "
+                        "docker run --pids-limit -1";
+  EXPECT_EQ(Explain(around, "clone", EAGAIN).words(),
+            std::string("other | clone answered EAGAIN: no thread can be started, and without its "
+                        "workers a ring of Linux 5.10.0 may never return; RLIMIT_NPROC is 0, the "
+                        "other limit is the cgroup's pids.max") +
+                remedy);
+  around.rights.max_processes = INT64_MAX;
+  around.limits.seccomp = 2;
+  EXPECT_EQ(Explain(around, "clone", EAGAIN).words(),
+            std::string("other | clone answered EAGAIN: no thread can be started, and without its "
+                        "workers a ring of Linux 5.10.0 may never return; RLIMIT_NPROC is "
+                        "unlimited, the other limit is the cgroup's pids.max") +
+                remedy);
+}
+
 // ---- the rest ----------------------------------------------------------------------------------
 
 TEST(Permission, WithoutFilterOrSysctlIsPerhapsASecurityModules) {

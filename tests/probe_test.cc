@@ -302,10 +302,10 @@ TEST(Host, LeavesNothingBehind) {
   }
   EXPECT_EQ(Entries(directory.path()), files);
   EXPECT_EQ(Entries("/proc/self/fd").size(), descriptors);
-  // A thread that was joined is gone from /proc a moment later.
-  for (int i = 0; i < 1000 && Threads() != threads; i++)
+  // A thread that was joined is gone from /proc a moment later, also the last of the test before.
+  for (int i = 0; i < 1000 && Threads() > threads; i++)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  EXPECT_EQ(Threads(), threads);
+  EXPECT_LE(Threads(), threads);
 }
 
 TEST(Host, RestsOnMemoryWhenTheDirectoryIsMissing) {
@@ -651,7 +651,18 @@ TEST(HostWithLimit, NamesAioMaxNrEvenUnderAFilter) {
   });
 }
 
-// FAILURES row 9: what needs a kernel worker is then taken and not answered, on some kernels.
+// Without a limit to how often the kernel tries to start a worker: before Linux 6.11.  The library
+// goes by a feature of 6.12.
+bool TriesForEver() {
+  utsname name;
+  int major = 0, minor = 0;
+  uname(&name);
+  sscanf(name.release, "%d.%d", &major, &minor);
+  return major < 6 || (major == 6 && minor < 11);
+}
+
+// FAILURES row 9: what needs a kernel worker is then taken and not answered, on some kernels, and
+// on older ones the thread that asks is kept in the kernel.
 TEST(HostWithLimit, ComesBackWhenNoProcessMayBeStarted) {
   RF_IN_CHILD({
     BecomeNobody();
@@ -660,6 +671,13 @@ TEST(HostWithLimit, ComesBackWhenNoProcessMayBeStarted) {
     rf_host host = Probe();
     const rf_verdict &v = host.verdicts[RF_BACKEND_IO_URING];
     EXPECT_TRUE(host.verdicts[host.selected].usable) << Describe(v);
+    if (TriesForEver() && v.stage != RF_STAGE_BUILD) {
+      EXPECT_FALSE(v.usable);
+      EXPECT_STREQ(v.syscall, "clone") << Describe(v);
+      EXPECT_EQ(v.error, EAGAIN);
+      EXPECT_TRUE(Contains(v.why, "RLIMIT_NPROC is 0")) << v.why;
+      EXPECT_TRUE(Contains(v.remedy, "LimitNPROC")) << v.remedy;
+    }
     if (v.error == ETIMEDOUT) {
       EXPECT_TRUE(Contains(v.why, "RLIMIT_NPROC is 0")) << v.why;
     }

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "backends/backend.h"
+#include "backends/thread.h"
 
 #define WORKER_STACK (256u * 1024u)
 
@@ -198,17 +199,9 @@ static void *worker(void *argument) {
 }
 
 static bool start_worker(struct threads_backend *self) {
-  pthread_attr_t attributes;
-  sigset_t all, before;
-  if (pthread_attr_init(&attributes) != 0) return false;
-  (void)pthread_attr_setstacksize(&attributes, WORKER_STACK);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = pthread_create(&self->workers[self->started], &attributes, worker, self);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  if (error == 0) self->started++;
-  return error == 0;
+  if (rf_thread_start(&self->workers[self->started], WORKER_STACK, worker, self) != 0) return false;
+  self->started++;
+  return true;
 }
 
 /* Nobody could be started: the caller's own thread does the work, with signals held back as a

@@ -26,6 +26,7 @@
 
 #include "backends/backend.h"
 #include "backends/mapping.h"
+#include "backends/thread.h"
 #include "backends/uring/remains.h"
 #include "backends/uring/setup.h"
 #include "backends/uring/uapi.h"
@@ -285,6 +286,29 @@ static int find_ring(struct uring_backend *self, const struct rf_backend_config 
   return find_ring(self, &plain, report);
 }
 
+static void free_ring(struct uring_backend *self) {
+  rf_mapping_goes();
+  if (!self->remains.given_up) io_uring_queue_exit(&self->ring);
+  rf_remains_free(&self->remains);
+  if (self->eventfd >= 0) close(self->eventfd);
+  free(self);
+}
+
+/* Where a limit keeps the kernel from starting a worker, it tries again and again before
+ * Linux 6.11, and as long as it does the submitting thread does not come out of the kernel,
+ * whatever time-out it set: io_workqueue_create() and create_worker_cont() in io-wq.c call each
+ * other through the thread's task work.  Only signals that kill end that.  Such a ring must not be
+ * used, so it is found out by starting a thread, which the same limits are for.  (The fix has no
+ * mark of its own; the feature is of 6.12.) */
+static int can_have_workers(const struct uring_backend *self, struct rf_backend_report *report) {
+  if (self->ring.features & IORING_FEAT_MIN_TIMEOUT) return 0;
+  int status = rf_thread_try();
+  if (status != -EAGAIN) return 0; /* or something that is in the way of this thread only */
+  report->syscall = "clone";
+  report->error = EAGAIN;
+  return status;
+}
+
 static int uring_open(const struct rf_backend_config *config, struct rf_backend **out,
                       struct rf_backend_report *report) {
   struct uring_backend *self = calloc(1, sizeof(*self));
@@ -294,6 +318,11 @@ static int uring_open(const struct rf_backend_config *config, struct rf_backend 
   int status = find_ring(self, config, report);
   if (status != 0) {
     free(self);
+    return status;
+  }
+  status = can_have_workers(self, report);
+  if (status != 0) {
+    free_ring(self);
     return status;
   }
   self->base.ops = &rf_uring_backend;
@@ -329,14 +358,6 @@ static void let_go(struct uring_backend *self) {
     (void)io_uring_register_files_update(&self->ring, 0, no_files, FILE_SLOTS);
   if (self->base.memory_slots > 0)
     (void)io_uring_register_buffers_update_tag(&self->ring, 0, no_memory, no_tags, MEMORY_SLOTS);
-}
-
-static void free_ring(struct uring_backend *self) {
-  rf_mapping_goes();
-  if (!self->remains.given_up) io_uring_queue_exit(&self->ring);
-  rf_remains_free(&self->remains);
-  if (self->eventfd >= 0) close(self->eventfd);
-  free(self);
 }
 
 static void uring_close(struct rf_backend *backend) {

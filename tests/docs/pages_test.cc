@@ -161,7 +161,7 @@ struct Case {
 
 std::vector<Case> Cases() {
   rf_surroundings plain = Plain(), filtered = Plain(), forbidden = Plain(), locked = Plain();
-  rf_surroundings taken = Plain(), old = Plain(), directory = Plain();
+  rf_surroundings taken = Plain(), old = Plain(), directory = Plain(), crowded = Plain();
   filtered.limits.seccomp = 2;
   forbidden.limits.io_uring_disabled = 2;
   locked.limits.memlock = 65536;
@@ -169,6 +169,8 @@ std::vector<Case> Cases() {
   old.limits.io_uring_disabled = -1;
   strcpy(old.limits.kernel, "4.14.9");
   directory.in_directory = true;
+  strcpy(crowded.limits.kernel, "5.10.0");
+  crowded.rights.max_processes = 4096;
   return {
       {RF_CAUSE_SECCOMP, "io_uring_setup", EPERM, false, filtered, RF_STAGE_NONE, nullptr},
       {RF_CAUSE_SECCOMP, "io_uring_setup", ENOSYS, false, filtered, RF_STAGE_NONE, nullptr},
@@ -181,6 +183,7 @@ std::vector<Case> Cases() {
       {RF_CAUSE_FLAG, "io_uring_setup", EINVAL, true, plain, RF_STAGE_NONE, nullptr},
       {RF_CAUSE_PERMISSION, "io_uring_setup", EPERM, false, plain, RF_STAGE_NONE, nullptr},
       {RF_CAUSE_NOMEM, "io_uring_setup", ENOMEM, false, plain, RF_STAGE_NONE, nullptr},
+      {RF_CAUSE_OTHER, "clone", EAGAIN, false, crowded, RF_STAGE_NONE, nullptr},
       {RF_CAUSE_STORAGE, "io_uring_enter", ENOSPC, false, directory, RF_STAGE_IO, "a write"},
   };
 }

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/thread.h"
+
+#include <signal.h>
+
+#define LEAST_STACK (64u * 1024u)
+
+int rf_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *), void *context) {
+  pthread_attr_t attributes;
+  sigset_t all, before;
+  int error = pthread_attr_init(&attributes);
+  if (error != 0) return -error;
+  if (stack != 0) (void)pthread_attr_setstacksize(&attributes, stack);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  error = pthread_create(thread, &attributes, run, context);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  return -error;
+}
+
+static void *nothing(void *context) {
+  return context;
+}
+
+int rf_thread_try(void) {
+  pthread_t thread;
+  int status = rf_thread_start(&thread, LEAST_STACK, nothing, NULL);
+  if (status == 0) pthread_join(thread, NULL);
+  return status;
+}
