@@ -11,8 +11,6 @@
 #define HUGE_PAGE                                                                                  \
   ((size_t)2 << 20) /* transparent huge pages of x86-64 and of arm64 with 4K pages */
 
-#define ALL_FLAGS ((unsigned)RF_ARENA_HUGE | RF_ARENA_LOCKED)
-
 struct rf_arena {
   struct rf_engine *engine;
   void *base;
@@ -37,13 +35,15 @@ static void count_arena(struct rf_engine *engine, int change) {
   pthread_mutex_unlock(&engine->lock);
 }
 
-/* Huge pages are asked for before locking takes the pages. */
+/* Huge pages, where there is room for one, are asked for before locking takes the pages.  The
+ * kernel pins and merges 512 times fewer of them for each direct I/O. */
 static int map(struct rf_arena *arena, unsigned flags) {
-  size_t unit = flags & RF_ARENA_HUGE ? HUGE_PAGE : (size_t)sysconf(_SC_PAGESIZE);
-  arena->size = (arena->size + unit - 1) / unit * unit;
-  arena->base = map_aligned(arena->size, unit);
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  arena->size = (arena->size + page - 1) / page * page;
+  bool huge = arena->size >= HUGE_PAGE;
+  arena->base = map_aligned(arena->size, huge ? HUGE_PAGE : page);
   if (arena->base == NULL) return -ENOMEM;
-  if (flags & RF_ARENA_HUGE) (void)madvise(arena->base, arena->size, MADV_HUGEPAGE);
+  if (huge) (void)madvise(arena->base, arena->size, MADV_HUGEPAGE);
   if (!(flags & RF_ARENA_LOCKED) || mlock(arena->base, arena->size) == 0) return 0;
   int status = -errno;
   munmap(arena->base, arena->size);
@@ -67,7 +67,7 @@ static void start(struct rf_arena *arena) {
 
 int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **out) {
   if (!rf_engine_alive(engine)) return -EBADF;
-  if (size == 0 || (flags & ~ALL_FLAGS) != 0) return -EINVAL;
+  if (size == 0 || (flags & ~(unsigned)RF_ARENA_LOCKED) != 0) return -EINVAL;
   if (size > SIZE_MAX / 2) return -ENOMEM;
   struct rf_arena *arena = new_arena(engine, NULL, size);
   if (arena == NULL) return -ENOMEM;

@@ -11,8 +11,6 @@
 
 #include "engine/transfer_internal.h"
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 /* Small enough for each worker to have some in flight while it copies others; and no more of them
  * than can be of use at the same time. */
 void rf_bounce_plan(struct rf_pool *pool) {
@@ -29,10 +27,9 @@ void rf_bounce_plan(struct rf_pool *pool) {
 
 static int allocate(struct rf_pool *pool, struct rf_bounce *bounce) {
   size_t size = bounce->chunk * bounce->count;
-  unsigned flags = size % HUGE_PAGE == 0 ? RF_ARENA_HUGE : 0; /* not a byte above the limit */
+  unsigned flags = pool->options.lock_bounce ? RF_ARENA_LOCKED : 0;
   bounce->free = calloc(bounce->count, sizeof(*bounce->free));
   if (bounce->free == NULL) return -ENOMEM;
-  if (pool->options.lock_bounce) flags |= RF_ARENA_LOCKED;
   return rf_arena_open(pool->engine, size, flags, &bounce->arena);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -196,17 +197,39 @@ TEST_F(Engine, QueuesOfItRunOnWhatItChose) {
   }
 }
 
+constexpr size_t kHuge = size_t{2} << 20;
+
+bool HugePagesCanBeAskedFor() {
+  std::string mode;
+  std::getline(std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled"), mode);
+  return mode.find('[') != mode.npos; // a kernel without them takes no such advice
+}
+
+// By the mark (hg) that the kernel keeps for the mapping that begins there.
+bool AskedForHugePages(const void *base) {
+  std::ostringstream head;
+  head << std::hex << reinterpret_cast<uintptr_t>(base) << '-';
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  while (std::getline(maps, line) && line.rfind(head.str(), 0) != 0) continue;
+  while (std::getline(maps, line) && line.rfind("VmFlags:", 0) != 0) continue;
+  return line.find(" hg") != line.npos;
+}
+
 TEST_F(Engine, ArenasAreZeroedAlignedAndWhole) {
   rf_engine *engine = nullptr;
   options_.choice = RF_CHOICE_REQUIRE;
   options_.backend = RF_BACKEND_THREADS;
   ASSERT_EQ(0, rf_engine_open(&engine, &options_));
-  for (unsigned flags : {0u, static_cast<unsigned>(RF_ARENA_HUGE)}) {
+  for (size_t size : {size_t{10000}, kHuge - 1, kHuge + 10000, 3 * kHuge}) {
     rf_arena *arena = nullptr;
-    ASSERT_EQ(0, rf_arena_open(engine, 10000, flags, &arena));
-    EXPECT_GE(rf_arena_size(arena), 10000u);
-    EXPECT_EQ(0u, rf_arena_size(arena) % 4096);
-    EXPECT_EQ(0u, reinterpret_cast<uintptr_t>(rf_arena_base(arena)) % 4096);
+    ASSERT_EQ(0, rf_arena_open(engine, size, 0, &arena));
+    EXPECT_EQ((size + 4095) / 4096 * 4096, rf_arena_size(arena));
+    bool large = rf_arena_size(arena) >= kHuge;
+    EXPECT_EQ(0u, reinterpret_cast<uintptr_t>(rf_arena_base(arena)) % (large ? kHuge : 4096));
+    if (HugePagesCanBeAskedFor()) {
+      EXPECT_EQ(large, AskedForHugePages(rf_arena_base(arena))) << size;
+    }
     EXPECT_TRUE(IsAll(static_cast<unsigned char *>(rf_arena_base(arena)), rf_arena_size(arena), 0));
     rf_arena_close(arena);
   }

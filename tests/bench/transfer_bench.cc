@@ -2,12 +2,14 @@
 // Transfers beside fio, which has to be in PATH.
 //   tools/bazel run -c opt //tests/bench:transfer -- --dir=/var/tmp [--backend=io_uring]
 //     [--only=read,new-file] [--rounds=5] [--loops=4] [--workers=N] [--block=BYTES] [--depth=N]
-//     [--huge]
+//     [--memory=ordinary|adopted|arena]
 // Runs fio (1 MiB, sequential, O_DIRECT, depth 8) and each scenario in alternation, and prints the
 // medians of throughput and CPU time, and the ratio of the throughputs.  fio has the engine that
 // corresponds to the backend.  CPU is that of the process, without fio's start.
 // The scenarios read-loop and overwrite-loop have another peer: a loop on liburing, written out,
 // over the same buffer as ours.  fio uses the same 8 MiB again and again.
+// The buffer of 1 GiB is, with --memory=ordinary, what mmap gives, in ordinary pages; the same,
+// given to rf_arena_adopt(); or an arena of rf_arena_open().
 #include <fcntl.h>
 #include <liburing.h>
 #include <ringfall/ringfall.h>
@@ -29,12 +31,14 @@
 namespace {
 
 constexpr size_t kGiB = size_t{1} << 30;
+constexpr size_t kMemory = kGiB + 8192;
 constexpr size_t kSmall = size_t{256} << 10;
 constexpr unsigned kSmallFiles = 1024;
 
 std::string g_dir = "/var/tmp", g_only;
 rf_backend_id g_backend = RF_BACKEND_IO_URING;
-bool g_auto = false, g_huge = false;
+bool g_auto = false;
+enum { kOrdinary, kAdopted, kArena } g_memory = kOrdinary;
 unsigned g_rounds = 3, g_loops = 4;
 rf_pool_options g_pool_options;
 
@@ -171,8 +175,9 @@ Figures RunLoop(bool write, char *memory) {
 
 struct Bench {
   rf_engine *engine = nullptr;
+  rf_arena *arena = nullptr;
   rf_pool *pool = nullptr;
-  char *memory = nullptr; // 1 GiB and two pages
+  char *memory = nullptr; // kMemory bytes
 
   void Open() {
     rf_engine_options options;
@@ -181,12 +186,32 @@ struct Bench {
     options.backend = g_backend;
     int status = rf_engine_open(&engine, &options);
     if (status != 0) Die("rf_engine_open", status);
+    GetMemory();
     status = rf_pool_open(engine, &g_pool_options, &pool);
     if (status != 0) Die("rf_pool_open", status);
   }
   void Close() {
     rf_pool_close(pool, RF_POOL_DRAIN);
+    rf_arena_close(arena);
+    arena = nullptr;
     rf_engine_close(engine);
+  }
+
+private:
+  void GetMemory() {
+    int status = 0;
+    if (g_memory == kArena) {
+      status = rf_arena_open(engine, kMemory, 0, &arena);
+      if (status == 0) memory = static_cast<char *>(rf_arena_base(arena));
+    } else if (memory == nullptr) {
+      void *got =
+          mmap(nullptr, kMemory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (got == MAP_FAILED) Die("mmap", errno);
+      memory = static_cast<char *>(got);
+    }
+    if (g_memory == kAdopted) status = rf_arena_adopt(engine, memory, kMemory, &arena);
+    if (status != 0) Die("the arena", status);
+    memset(memory, 1, kMemory);
   }
 };
 
@@ -281,7 +306,7 @@ void ResetPeak() {
 
 void MeasureMemory(Bench &bench) {
   ResetPeak();
-  size_t before = PeakKiB();
+  size_t before = PeakKiB() + (g_memory == kArena ? kMemory / 1024 : 0); // which Open() makes
   bench.Open();
   RunBig(bench, false, 1);
   RunBig(bench, true, 1);
@@ -381,8 +406,12 @@ void ReadArguments(int argc, char **argv) {
   rf_pool_options_init(&g_pool_options);
   for (int i = 1; i < argc; i++) {
     std::string value;
-    if (strcmp(argv[i], "--huge") == 0)
-      g_huge = true;
+    if (Take(argv[i], "--memory", &value) && value == "ordinary")
+      g_memory = kOrdinary;
+    else if (value == "adopted")
+      g_memory = kAdopted;
+    else if (value == "arena")
+      g_memory = kArena;
     else if (Take(argv[i], "--dir", &value))
       g_dir = value;
     else if (Take(argv[i], "--only", &value))
@@ -410,12 +439,6 @@ void ReadArguments(int argc, char **argv) {
 int main(int argc, char **argv) {
   ReadArguments(argc, argv);
   Bench bench;
-  void *memory =
-      mmap(nullptr, kGiB + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) Die("mmap", errno);
-  if (g_huge) (void)madvise(memory, kGiB + 8192, MADV_HUGEPAGE);
-  memset(memory, 1, kGiB + 8192);
-  bench.memory = static_cast<char *>(memory);
   MakeFiles();
   RunScenarios(bench);
   if (Wanted("memory")) MeasureMemory(bench);

@@ -171,7 +171,7 @@ done
 before=$failed
 verifies "auto, may block" --policy=may_block --size=8m --bsrange=1k-16k --iodepth=32 --fsync=32
 verifies "auto, direct" --explain --size=8m --bs=4k --iodepth=32 --direct=1 --restricted
-verifies "auto, huge pages, kernel thread" --size=4m --bs=4k --iodepth=32 --direct=1 --huge \
+verifies "auto, huge pages, kernel thread" --size=16m --bs=256k --iodepth=32 --direct=1 \
   --sqpoll_idle=10
 RINGFALL_BACKEND=bogus refuses "a backend nobody knows" 'bogus' --rw=write --size=64k
 refuses "a depth beyond the limit" 'iodepth 70000: a queue has 65536' --rw=write --size=1m --bs=512 --iodepth=70000

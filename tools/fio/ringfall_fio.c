@@ -33,7 +33,7 @@ struct options {
   struct thread_data *td; /* fio's; also keeps the others off offset 0, which fio takes for unset */
   unsigned backend;       /* 0: auto; else enum rf_backend_id + 1 */
   unsigned policy;        /* enum rf_policy */
-  unsigned fixedbufs, huge, registered, restricted, hipri, nonvectored, nowait, explain;
+  unsigned fixedbufs, registered, restricted, hipri, nonvectored, nowait, explain;
   unsigned sqpoll_idle, workers;
 };
 
@@ -64,7 +64,6 @@ static struct fio_option option_table[] = {
              {.ival = "may_block", .oval = RF_POLICY_MAY_BLOCK, .help = "Where that is cheaper"},
          }},
     {SWITCH_ON(fixedbufs, "Take the I/O buffers from an arena, which can be registered")},
-    {SWITCH(huge, "Ask for huge pages for that arena")},
     {SWITCH_ON(registered, "Register files, the arena and the ring's descriptor"),
      .alias = "registerfiles"},
     {SWITCH(restricted, "Allow the ring the operations it needs and no others")},
@@ -238,7 +237,7 @@ static int ringfall_iomem_alloc(struct thread_data *td, size_t size) {
     td->orig_buffer = memory;
     return 0;
   }
-  int status = rf_arena_open(job->engine, size, o->huge ? RF_ARENA_HUGE : 0, &job->arena);
+  int status = rf_arena_open(job->engine, size, 0, &job->arena);
   if (status != 0) return failed(td, status, "rf_arena_open");
   td->orig_buffer = rf_arena_base(job->arena);
   return 0;

@@ -22,15 +22,16 @@ struct rf_arena;
 
 /* What rf_arena_open() may be asked for. */
 enum rf_arena_flags {
-  RF_ARENA_HUGE = 1u << 0, /* ask for huge pages; ordinary ones where there are none */
   /* mlock(2) it: all of it is in memory when it is opened, and stays there.  If that is refused
    * (RLIMIT_MEMLOCK, which counts it: -ENOMEM, -EPERM, -EAGAIN) opening fails with it.  Without,
    * nothing is locked. */
-  RF_ARENA_LOCKED = 1u << 1,
+  RF_ARENA_LOCKED = 1u << 0,
 };
 
 /*
- * Makes an arena of at least `size` bytes (rounded up to whole pages, or whole huge pages).
+ * Makes an arena of at least `size` bytes (rounded up to whole pages).  One of 2 MiB or more begins
+ * at a multiple of that, and the kernel is asked for transparent huge pages (madvise(2),
+ * MADV_HUGEPAGE): direct I/O then costs it a fraction.  Where there are none the pages are ordinary.
  * -EINVAL: size 0, or a flag not known.  -ENOMEM.  With LOCKED: as of mlock(2).  -EBADF: after
  * fork.
  */
@@ -39,10 +40,10 @@ int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct 
 /*
  * Makes an arena of memory that the caller has already: a database's buffer pool, memory of
  * cudaHostAlloc(), huge pages of hugetlbfs.  Any address and size; what direct I/O asks of both
- * still holds for the ops.  The memory stays the caller's, who keeps it mapped, with the pages it
- * has now, until the arena is closed.  Memory that the kernel will not register (a mapped file, on
- * most kernels; more than RLIMIT_MEMLOCK allows) works as buffers from elsewhere do, and the log
- * says so.
+ * still holds for the ops, and huge pages are the caller's to ask for.  The memory stays the
+ * caller's, who keeps it mapped, with the pages it has now, until the arena is closed.  Memory that
+ * the kernel will not register (a mapped file, on most kernels; more than RLIMIT_MEMLOCK allows)
+ * works as buffers from elsewhere do, and the log says so.
  *
  * -EINVAL: base NULL, size 0, or past the end of the address space.  -ENOMEM.  -EBADF: after fork.
  */
@@ -51,7 +52,7 @@ int rf_arena_adopt(struct rf_engine *engine, void *base, size_t size, struct rf_
 /* Gives the memory back, or leaves it to its owner: no op may be using it.  NULL is fine. */
 void rf_arena_close(struct rf_arena *arena);
 
-/* Page-aligned (huge page where it is one); of an adopted one, as given. */
+/* Page-aligned; from 2 MiB on, to 2 MiB; of an adopted one, as given. */
 void *rf_arena_base(const struct rf_arena *arena);
 size_t rf_arena_size(const struct rf_arena *arena); /* bytes, after rounding; adopted: as given */
 
