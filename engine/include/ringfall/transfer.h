@@ -202,7 +202,7 @@ struct rf_transfer_request {
   uint64_t offset;      /* in the file, bytes; default 0 */
   uint64_t length;      /* bytes; default 0 */
   /* The caller's until the transfer has begun, the transfer's until it is complete.  A write does
-   * not write to it.  Memory of an arena may be registered with the backend. */
+   * not write to it.  An arena's is the fastest: registered, and in huge pages. */
   void *buffer;
   unsigned flags;                /* enum rf_transfer_flags; default CREATE and PREALLOCATE */
   mode_t mode;                   /* of a file that is made; default 0666 */
