@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/internal.h"
@@ -155,19 +154,6 @@ static int choose(struct rf_engine *engine, const struct wish *wish) {
 }
 
 /* ---- opening and closing --------------------------------------------------------------------- */
-
-uint32_t *rf_alive_open(void) {
-  void *page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return NULL;
-  (void)madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK);
-  *(uint32_t *)page = 1;
-  return page;
-}
-
-void rf_alive_close(uint32_t *alive) {
-  if (alive != NULL) munmap(alive, (size_t)sysconf(_SC_PAGESIZE));
-}
 
 static void free_engine(struct rf_engine *engine) {
   rf_alive_close(engine->alive);

@@ -275,8 +275,8 @@ struct rf_engine {
 void rf_log(const struct rf_engine *engine, enum rf_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* A page that a forked child finds empty.  Before Linux 4.14 there is no such page, and a child
- * goes unnoticed.  NULL: no memory. */
+/* alive.c */
+/* A word that a forked child finds 0.  NULL: no memory. */
 uint32_t *rf_alive_open(void);
 void rf_alive_close(uint32_t *alive); /* NULL is fine */
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <thread>
 
 #include "tests/conformance.h"
+#include "tests/seccomp_filter.h"
 
 namespace conformance {
 namespace {
@@ -149,6 +151,32 @@ TEST_P(Conformance, AForkedChildCanOnlyCloseAndTheParentLosesNothing) {
   EXPECT_EQ("", DiffersFromPattern(room.data(), 4096, 0));
   EXPECT_EQ(0, Run(idle, rf_op_nop(5)).status);
   rf_arena_close(arena);
+}
+
+void CanOnlyBeClosedInAChild(rf_engine *engine) {
+  RF_IN_CHILD({
+    rf_counters counters;
+    EXPECT_EQ(-EBADF, rf_engine_counters(engine, &counters));
+    EXPECT_EQ(0, rf_engine_close(engine));
+  });
+}
+
+// Emulators and sandboxes may not know MADV_WIPEONFORK.
+TEST_P(Conformance, AForkedChildIsFoundOutWhereTheKernelWipesNothing) {
+  RF_IN_CHILD({
+    if (seccomp_filter::Install({seccomp_filter::Deny(SYS_madvise, EINVAL)}) != 0)
+      in_child::Skip("a kernel that takes seccomp filters");
+    rf_engine *engines[3] = {};
+    for (rf_engine *&own : engines) ASSERT_EQ(0, OpenEngine(GetParam().backend, &own));
+    EXPECT_EQ(0, rf_engine_close(engines[1]));
+    CanOnlyBeClosedInAChild(engines[0]);
+    CanOnlyBeClosedInAChild(engines[2]);
+    rf_counters counters;
+    EXPECT_EQ(0, rf_engine_counters(engines[0], &counters));
+    EXPECT_EQ(0, rf_engine_close(engines[0]));
+    EXPECT_EQ(0, rf_engine_counters(engines[2], &counters));
+    EXPECT_EQ(0, rf_engine_close(engines[2]));
+  });
 }
 
 TEST_P(Conformance, AForkedChildMayStartAnew) {

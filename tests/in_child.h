@@ -85,7 +85,7 @@ template <typename Body> inline Outcome Run(Body &&body) {
 // One statement of a TEST: skips or fails it as its child did.
 #define RF_IN_CHILD(...)                                                                           \
   do {                                                                                             \
-    ASSERT_FALSE(HasFailure()) << "before the child started";                                      \
+    ASSERT_FALSE(testing::Test::HasFailure()) << "before the child started";                       \
     in_child::Outcome rf_outcome = in_child::Run([&]() -> void __VA_ARGS__);                       \
     if (rf_outcome.ended_with(in_child::kSkipped)) GTEST_SKIP() << "needs " << rf_outcome.output;  \
     ASSERT_TRUE(rf_outcome.ended_with(in_child::kDone))                                            \
