@@ -4,25 +4,26 @@
  * since.
  *
  * Asked at every call, so it is one load: of a page that the kernel gives a child empty
- * (MADV_WIPEONFORK, Linux 4.14).  Where that is refused, by an older kernel, an emulator or a
- * sandbox, a handler of fork() empties the pages; children made by clone() itself go unnoticed
- * there.
+ * (MADV_WIPEONFORK, Linux 4.14).  Older kernels, emulators and sandboxes refuse that or only say
+ * that they do it, so a handler of fork() empties the pages too.  The children of a bare clone()
+ * are left to the kernel.
  */
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/internal.h"
 
-/* Fills a page of its own. */
-struct page {
-  uint32_t alive; /* first: what is handed out */
-  bool listed;
-  struct page *next, *prev;
+/* Not in its page, which may be empty by now. */
+struct watched {
+  uint32_t *alive;
+  struct watched *next;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list */
-static struct page *listed;                              /* those that nobody wipes for us */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* guards the list: few are open at a time */
+static struct watched *first;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void) {
@@ -34,7 +35,8 @@ static void after_fork(void) {
 }
 
 static void in_child(void) {
-  for (struct page *page = listed; page != NULL; page = page->next) page->alive = 0;
+  for (struct watched *watched = first; watched != NULL; watched = watched->next)
+    *watched->alive = 0;
   pthread_mutex_unlock(&lock);
 }
 
@@ -42,38 +44,42 @@ static void watch_forks(void) {
   (void)pthread_atfork(before_fork, after_fork, in_child);
 }
 
-static void enlist(struct page *page) {
+static void watch(struct watched *watched) {
   pthread_once(&once, watch_forks);
   pthread_mutex_lock(&lock);
-  page->listed = true;
-  page->next = listed;
-  if (listed != NULL) listed->prev = page;
-  listed = page;
+  watched->next = first;
+  first = watched;
   pthread_mutex_unlock(&lock);
 }
 
-static void delist(struct page *page) {
+static void forget(const uint32_t *alive) {
   pthread_mutex_lock(&lock);
-  if (page->prev != NULL)
-    page->prev->next = page->next;
-  else
-    listed = page->next;
-  if (page->next != NULL) page->next->prev = page->prev;
+  struct watched **at = &first;
+  while ((*at)->alive != alive) at = &(*at)->next;
+  struct watched *watched = *at;
+  *at = watched->next;
   pthread_mutex_unlock(&lock);
+  free(watched);
 }
 
 uint32_t *rf_alive_open(void) {
   size_t size = (size_t)sysconf(_SC_PAGESIZE);
-  struct page *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return NULL;
-  page->alive = 1;
-  if (madvise(page, size, MADV_WIPEONFORK) != 0) enlist(page);
-  return &page->alive;
+  struct watched *watched = malloc(sizeof(*watched));
+  if (watched == NULL) return NULL;
+  void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) {
+    free(watched);
+    return NULL;
+  }
+  (void)madvise(page, size, MADV_WIPEONFORK);
+  watched->alive = page;
+  *watched->alive = 1;
+  watch(watched);
+  return watched->alive;
 }
 
 void rf_alive_close(uint32_t *alive) {
-  struct page *page = (struct page *)(void *)alive;
-  if (page == NULL) return;
-  if (page->listed) delist(page);
-  munmap(page, (size_t)sysconf(_SC_PAGESIZE));
+  if (alive == NULL) return;
+  forget(alive);
+  munmap(alive, (size_t)sysconf(_SC_PAGESIZE));
 }
