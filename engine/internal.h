@@ -295,7 +295,7 @@ struct rf_deed {
   const char *path; /* of the file, if it is known; else: */
   const struct rf_file *file;
   int fd;           /* where there is neither; -1: there is no file */
-  const char *unit; /* of length: "bytes", "buffers" */
+  const char *unit; /* of length: "byte", "buffer" */
   uint64_t length;
   uint64_t offset;
 };

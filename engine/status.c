@@ -227,6 +227,11 @@ static void add_descriptor(struct line *line, int fd) {
   add_name(line, name);
 }
 
+/* "1 byte", "2 bytes" */
+static void add_count(struct line *line, uint64_t count, const char *unit) {
+  add(line, "%" PRIu64 " %s%s", count, unit, count == 1 ? "" : "s");
+}
+
 static bool has_range(unsigned kind) {
   return kind != RF_OP_NOP && kind != RF_OP_FSYNC && kind != RF_OP_FDATASYNC;
 }
@@ -234,7 +239,10 @@ static bool has_range(unsigned kind) {
 static void add_deed(struct line *line, const struct rf_deed *deed) {
   add(line, "%s", rf_op_name((enum rf_op_kind)deed->kind));
   if (deed->kind == RF_OP_NOP) return;
-  if (has_range(deed->kind)) add(line, " of %" PRIu64 " %s", deed->length, deed->unit);
+  if (has_range(deed->kind)) {
+    add(line, " of ");
+    add_count(line, deed->length, deed->unit);
+  }
   if (has_range(deed->kind) && (deed->file == NULL || !deed->file->info.stream))
     add(line, " at offset %" PRIu64, deed->offset);
   add(line, " of ");
@@ -285,11 +293,17 @@ static void add_outcome(struct line *line, enum rf_status_source source, int sta
   add(line, ": ");
   if (status == 0) {
     add(line, "done");
-    if (moves) add(line, ", %" PRIu64 " bytes", bytes);
+    if (moves) {
+      add(line, ", ");
+      add_count(line, bytes, "byte");
+    }
     return;
   }
   add_errno(line, status);
-  if (bytes > 0) add(line, " after %" PRIu64 " bytes", bytes);
+  if (bytes > 0) {
+    add(line, " after ");
+    add_count(line, bytes, "byte");
+  }
   add_cause(line, source, status);
 }
 
@@ -303,7 +317,7 @@ int rf_op_text(const struct rf_op *op, const struct rf_completion *completion, c
     const struct rf_deed deed = {.kind = completion->kind,
                                  .file = op->file,
                                  .fd = -1,
-                                 .unit = vector ? "buffers" : "bytes",
+                                 .unit = vector ? "buffer" : "byte",
                                  .length = op->len,
                                  .offset = op->offset};
     add_deed(&line, &deed);
@@ -326,7 +340,7 @@ static int transfer_text(const struct rf_transfer_request *request, bool write,
                                .path = request->path,
                                .file = request->file,
                                .fd = request->fd,
-                               .unit = "bytes",
+                               .unit = "byte",
                                .length = request->length,
                                .offset = request->offset};
   add_deed(&line, &deed);

@@ -15,7 +15,7 @@ static void report(struct rf_queue *queue, struct rf_slot *slot) {
   const struct rf_deed deed = {.kind = slot->kind,
                                .file = rf_slot_file(slot),
                                .fd = -1,
-                               .unit = "bytes",
+                               .unit = "byte",
                                .length = transfer ? slot->total : slot->request.len,
                                .offset = slot->request.offset - slot->done};
   char text[512]; /* a longer name is cut: a message has room for no more */

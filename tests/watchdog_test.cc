@@ -47,7 +47,7 @@ TEST(Watchdog, ReportsAnOpThatTakesTooLongOnceAndCountsIt) {
   EXPECT_EQ(rig.Counters().stalled, 1u);
   EXPECT_EQ(Reports(rig), 1u) << rig.Log();
   EXPECT_TRUE(
-      rig.Logged(RF_LOG_WARNING, {"op 42 has", "20 ms: write of 1 bytes at offset 4711 of /"}))
+      rig.Logged(RF_LOG_WARNING, {"op 42 has", "20 ms: write of 1 byte at offset 4711 of /"}))
       << rig.Log();
 }
 
@@ -95,7 +95,7 @@ TEST_P(WatchdogOn, WakesAWaitThatHasNothingElseToWakeIt) {
   rf_completion done;
   ASSERT_EQ(rf_submit_and_wait(rig.queue, &op, 1, nullptr, &done, 1, 1, 100 * kMillisecond), 0);
   EXPECT_EQ(rig.Counters().stalled, 1u);
-  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"op 7 has", "10 ms: read of 1 bytes of pipe:["}))
+  EXPECT_TRUE(rig.Logged(RF_LOG_WARNING, {"op 7 has", "10 ms: read of 1 byte of pipe:["}))
       << rig.Log();
   ASSERT_EQ(write(ends[1], "!", 1), 1);
   ASSERT_EQ(rf_wait(rig.queue, &done, 1, 1, kLostNs), 1);
