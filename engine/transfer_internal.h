@@ -102,6 +102,7 @@ struct rf_transfer {
   int status;                /* the first error, by offset while in MOVE */
   uint64_t stop_at;          /* offset of the first byte that could not be moved */
   uint64_t moved;            /* bytes, for the progress function */
+  uint64_t told;             /* of these: what it was called with last */
   uint64_t again;            /* of these: will be moved a second time, after a retreat */
   unsigned waiters;          /* threads in `finished` */
   pthread_cond_t finished;

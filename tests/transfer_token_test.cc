@@ -167,6 +167,25 @@ TEST_P(TransferTokens, ProgressRisesToTheLengthAndIsNeverToldTwiceAtOnce) {
   EXPECT_GT(told.calls, 1u);
 }
 
+// One block for each worker: the second one is done while the first is being told of.
+TEST_P(TransferTokens, ProgressThatIsToldSlowlyStillEndsAtTheLength) {
+  constexpr size_t kBlock = 65536, kSize = 2 * kBlock;
+  std::string path = NewFile(kSize);
+  rf_pool *pool = NewPool(PoolOptions(2, kBlock, 1));
+  Buffer room(kSize);
+  for (int i = 0; i < 5; i++) {
+    uint64_t last = 0;
+    rf_transfer_request request = ByPath(path, room.data(), kSize);
+    request.progress_context = &last;
+    request.progress = [](void *context, uint64_t bytes, uint64_t) {
+      *static_cast<uint64_t *>(context) = bytes;
+      usleep(20000);
+    };
+    EXPECT_EQ(kSize, Read(pool, request).bytes);
+    EXPECT_EQ(kSize, last);
+  }
+}
+
 // ---- stopping ----------------------------------------------------------------------------------
 
 TEST_P(TransferTokens, CancelInMidFlightLeavesThePrefixThatItTells) {
