@@ -11,15 +11,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "engine/transfer_internal.h"
 
-#define SMALL_READ 4096u /* shorter reads are served through the page cache */
+#define SMALL_READ  4096u /* shorter reads are served through the page cache */
+#define ACCESS_LIST "system.posix_acl_access"
 
 /* A descriptor, and what was found out about it. */
 struct base {
@@ -106,13 +109,37 @@ static int resolve(const char *path, char resolved[PATH_MAX], struct stat *old, 
   return S_ISREG(old->st_mode) ? 0 : -EINVAL;
 }
 
-/* The owner first: changing it takes set-user-ID bits away.  Whoever may not give files away keeps
- * them. */
-static int take_after(int fd, const struct stat *old) {
-  struct stat new;
-  if (fstat(fd, &new) != 0) return -errno;
-  if (new.st_uid != old->st_uid || new.st_gid != old->st_gid)
-    (void)!fchown(fd, old->st_uid, old->st_gid);
+/* Whoever may not give files away keeps them, and may still give them to a group. */
+static void take_owner(int fd, const struct stat *old, const struct stat *made) {
+  if (made->st_uid == old->st_uid && made->st_gid == old->st_gid) return;
+  if (fchown(fd, old->st_uid, old->st_gid) != 0) (void)!fchown(fd, (uid_t)-1, old->st_gid);
+}
+
+static bool has_no_list(void) {
+  return errno == ENODATA || errno == EOPNOTSUPP;
+}
+
+/* Of a file with a list, the group's bits of the mode are the mask of the list: alone they would
+ * allow the group what only others on the list may do.  A list that the directory gave goes. */
+static int take_list(int fd, const char *old) {
+  char *list = malloc(XATTR_SIZE_MAX);
+  if (list == NULL) return -ENOMEM;
+  ssize_t size = getxattr(old, ACCESS_LIST, list, XATTR_SIZE_MAX);
+  int status = size >= 0       ? fsetxattr(fd, ACCESS_LIST, list, (size_t)size, 0)
+               : has_no_list() ? fremovexattr(fd, ACCESS_LIST)
+                               : -1;
+  if (status != 0) status = has_no_list() ? 0 : -errno;
+  free(list);
+  return status;
+}
+
+/* The owner first: changing it takes set-user-ID bits away. */
+static int take_after(int fd, const char *path, const struct stat *old) {
+  struct stat made;
+  if (fstat(fd, &made) != 0) return -errno;
+  take_owner(fd, old, &made);
+  int status = take_list(fd, path);
+  if (status != 0) return status;
   return fchmod(fd, old->st_mode & 07777) == 0 ? 0 : -errno;
 }
 
@@ -133,7 +160,7 @@ static int base_of_new(struct rf_transfer *transfer, struct base *base) {
   transfer->target.new_file = new;
   base->fd = new->fd;
   base->ours = true;
-  status = exists ? take_after(base->fd, &old) : 0;
+  status = exists ? take_after(base->fd, path, &old) : 0;
   return status != 0 ? status : look_at(base);
 }
 

@@ -2,11 +2,13 @@
 // Transfers that meet what goes wrong: full disks, limits, bad files, signals; replacing a file
 // while the process is killed; sectors of 4096 bytes.
 #include <dirent.h>
+#include <grp.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/xattr.h>
 
 #include <atomic>
 #include <csignal>
@@ -368,6 +370,82 @@ TEST_P(TransferFaults, ReplacingKeepsPermissionsAndFollowsLinks) {
   ASSERT_EQ(50001u, found.size());
   EXPECT_EQ("", DiffersFromPattern(found.data(), 50001, 0, 2));
   EXPECT_TRUE(Litter(directory(), path).empty());
+}
+
+// As the kernel takes it: the owner may read and write, user 1000 too, the group nothing.
+constexpr unsigned char kAccessList[] = {
+    2,    0, 0, 0,                         // version
+    1,    0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the owner
+    2,    0, 6, 0, 0xe8, 3,    0,    0,    // user 1000
+    4,    0, 0, 0, 0xff, 0xff, 0xff, 0xff, // the group
+    0x10, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the mask
+    0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // others
+};
+
+// The mode of such a file has the mask where that of others has the group.
+TEST_P(TransferFaults, ReplacingKeepsAccessControlLists) {
+  constexpr char kName[] = "system.posix_acl_access";
+  rf_pool *pool = NewPool();
+  std::string path = NewFile(1000, 1), below = NewPath(), inside = below + "/file";
+  if (setxattr(path.c_str(), kName, kAccessList, sizeof(kAccessList), 0) != 0)
+    GTEST_SKIP() << "needs access control lists in " << directory();
+  Buffer data = Buffer::Pattern(5000, 0, 2);
+  rf_transfer_request request = ByPath(path, data.data(), 5000);
+  request.flags |= RF_TRANSFER_REPLACE;
+  EXPECT_EQ(0, Write(pool, request).status);
+  EXPECT_EQ(5000u, SizeOf(path));
+  unsigned char found[sizeof(kAccessList)] = {};
+  EXPECT_EQ(static_cast<ssize_t>(sizeof(found)),
+            getxattr(path.c_str(), kName, found, sizeof(found)));
+  EXPECT_EQ(0, memcmp(found, kAccessList, sizeof(found)));
+
+  // The other way round: the directory gives one to new files, and the old one has none.
+  ASSERT_EQ(0, mkdir(below.c_str(), 0700));
+  int fd = open(inside.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+  close(fd);
+  ASSERT_EQ(0, chmod(inside.c_str(), 0640));
+  EXPECT_EQ(
+      0, setxattr(below.c_str(), "system.posix_acl_default", kAccessList, sizeof(kAccessList), 0));
+  request.path = inside.c_str();
+  EXPECT_EQ(0, Write(pool, request).status);
+  EXPECT_EQ(-1, getxattr(inside.c_str(), kName, found, sizeof(found)));
+  EXPECT_EQ(ENODATA, errno);
+  struct stat after = {};
+  EXPECT_EQ(0, stat(inside.c_str(), &after));
+  EXPECT_EQ(0640u, after.st_mode & 07777);
+  unlink(inside.c_str());
+  rmdir(below.c_str());
+}
+
+// Who may not give a file to its owner may give it to its group, if he is in it.
+TEST_P(TransferFaults, ReplacingKeepsTheGroupWhereTheOwnerCannotBeKept) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
+  std::string below = (place() == Place::kDisk ? "/tmp" : directory()) + "/ringfall-group-XXXXXX";
+  ASSERT_NE(nullptr, mkdtemp(below.data())); // others must get there
+  ASSERT_EQ(0, chmod(below.c_str(), 0777));
+  std::string path = below + "/file";
+  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(0, fchown(fd, 1001, 2000));
+  ASSERT_EQ(0, fchmod(fd, 0660));
+  close(fd);
+  RF_IN_CHILD({
+    constexpr gid_t kGroups[] = {2000};
+    ASSERT_EQ(0, setgroups(1, kGroups));
+    ASSERT_EQ(0, setresgid(1002, 1002, 1002));
+    ASSERT_EQ(0, setresuid(1002, 1002, 1002));
+    StartAnewInChild();
+    Buffer data = Buffer::Pattern(5000, 0, 2);
+    rf_transfer_request request = ByPath(path, data.data(), 5000);
+    request.flags |= RF_TRANSFER_REPLACE;
+    EXPECT_EQ(0, Write(NewPool(), request).status);
+  });
+  struct stat after = {};
+  EXPECT_EQ(0, stat(path.c_str(), &after));
+  EXPECT_EQ(1002u, after.st_uid);
+  EXPECT_EQ(2000u, after.st_gid);
+  EXPECT_EQ(0660u, after.st_mode & 07777);
+  unlink(path.c_str());
+  rmdir(below.c_str());
 }
 
 TEST_P(TransferFaults, ACancelledReplacementLeavesTheOldFile) {

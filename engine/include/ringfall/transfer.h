@@ -161,9 +161,9 @@ enum rf_transfer_flags {
    * file is made without a name (O_TMPFILE), so that nothing is left behind by a crash.  Only if it
    * comes between the two system calls that name a file and replace another one with it, or where
    * the file system has no O_TMPFILE, a file ".NAME.ringfall-XXXXXX" may stay. The new file has the
-   * permissions (and, where that is allowed, the owner) of the old one; if there is none,
-   * request.mode less the umask.  A symbolic link is followed: what it names is replaced.  The
-   * other flags mean nothing here but PREALLOCATE.
+   * permissions of the old one with its access control list (and, where that is allowed, its owner
+   * and its group); if there is none, request.mode less the umask.  A symbolic link is followed:
+   * what it names is replaced.  The other flags mean nothing here but PREALLOCATE.
    */
   RF_TRANSFER_REPLACE = 1u << 3,
 };
