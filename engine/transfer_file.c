@@ -44,15 +44,22 @@ static int reopen(const struct base *base, int extra) {
   return fd >= 0 ? fd : -errno;
 }
 
-/* O_NONBLOCK: a pipe must not hold the worker up until somebody opens its other end. */
-static int open_name(const struct rf_transfer *transfer) {
-  int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  if (transfer->write && transfer->request.flags & RF_TRANSFER_CREATE) flags |= O_CREAT;
-  int fd =
-      open(transfer->path, flags | (transfer->write ? O_RDWR : O_RDONLY), transfer->request.mode);
+static int open_for(const struct rf_transfer *transfer, int flags) {
+  const mode_t mode = transfer->request.mode;
+  int fd = open(transfer->path, flags | (transfer->write ? O_RDWR : O_RDONLY), mode);
   if (fd < 0 && errno == EACCES && transfer->write)
-    fd = open(transfer->path, flags | O_WRONLY, transfer->request.mode);
+    fd = open(transfer->path, flags | O_WRONLY, mode);
   return fd >= 0 ? fd : -errno;
+}
+
+/* O_NONBLOCK: a pipe must not hold the worker up until somebody opens its other end.  With it a
+ * file that somebody has a lease of is refused, and without it waited for: not for long, the kernel
+ * breaks leases that are not given back. */
+static int open_name(const struct rf_transfer *transfer) {
+  int flags = O_CLOEXEC | O_NOCTTY;
+  if (transfer->write && transfer->request.flags & RF_TRANSFER_CREATE) flags |= O_CREAT;
+  int fd = open_for(transfer, flags | O_NONBLOCK);
+  return fd == -EAGAIN ? open_for(transfer, flags) : fd;
 }
 
 static int refuse_odd_files(const struct base *base) {

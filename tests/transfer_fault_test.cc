@@ -64,6 +64,24 @@ TEST_P(TransferFaults, WhatIsWrongWithTheFileIsTheStatus) {
   close(ends[1]);
 }
 
+// As file servers have for their clients.  The kernel asks for it back by SIGIO.
+TEST_P(TransferFaults, AFileWithALeaseIsWaitedFor) {
+  std::string path = NewFile(8192);
+  RF_IN_CHILD({
+    static int fd = -1; // for the handler
+    struct sigaction action = {};
+    action.sa_handler = [](int) { fcntl(fd, F_SETLEASE, F_UNLCK); };
+    ASSERT_EQ(0, sigaction(SIGIO, &action, nullptr));
+    fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) in_child::Skip("leases");
+    StartAnewInChild();
+    Buffer data = Buffer::Pattern(8192);
+    rf_transfer_result result = Write(NewPool(), ByPath(path, data.data(), 8192));
+    EXPECT_EQ(0, result.status);
+    EXPECT_EQ(8192u, result.bytes);
+  });
+}
+
 TEST_P(TransferFaults, AFileSizeLimitGivesTheBytesBeforeItAndEfbig) {
   std::string path = NewPath(), other = NewPath();
   RF_IN_CHILD({
