@@ -225,6 +225,43 @@ TEST_P(TransferFaults, MemoryThatEndsEarlyGivesTheBytesBeforeAndEfault) {
   }
 }
 
+// Pages without the right in the middle, in memory or not, and at the end of a block or not.
+TEST_P(TransferFaults, MemoryWithoutPermissionGivesTheBytesBeforeAndEfault) {
+  if (!TheKernelTellsOfFiles()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
+  std::string path = NewPath(), source = NewPath();
+  Buffer data = Buffer::Pattern(kMiB);
+  ASSERT_EQ(0, Write(pool, ByPath(source, data.data(), kMiB)).status);
+  for (bool touched : {true, false})
+    for (size_t forbidden : {size_t{0}, page, 5 * page, size_t{256} << 10}) {
+      SCOPED_TRACE(testing::Message() << "from byte " << forbidden << " on, touched " << touched);
+      auto *at = static_cast<unsigned char *>(
+          mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      ASSERT_NE(MAP_FAILED, at);
+      if (touched) FillWithPattern(at + 1, kMiB - 1, 0);
+      size_t there = forbidden > 0 ? forbidden - 1 : 0; // from the odd address on
+      auto expect_cut = [&](const rf_transfer_result &result) {
+        EXPECT_EQ(-EFAULT, result.status);
+        EXPECT_LE(result.bytes, there);
+        EXPECT_GT(result.bytes + 4096, there);
+      };
+      ASSERT_EQ(0, mprotect(at + forbidden, page, PROT_NONE));
+      rf_transfer_result result = Write(pool, ByPath(path, at + 1, kMiB - 1));
+      expect_cut(result);
+      if (touched) {
+        EXPECT_EQ("", DiffersFromPattern(ReadBack(path, result.bytes).data(), result.bytes, 0));
+      }
+      result = Read(pool, ByPath(source, at + 1, kMiB - 1));
+      expect_cut(result);
+      EXPECT_EQ("", DiffersFromPattern(at + 1, result.bytes, 0));
+      ASSERT_EQ(0, mprotect(at + forbidden, page, PROT_READ));
+      expect_cut(Read(pool, ByPath(source, at + 1, kMiB - 1)));
+      EXPECT_EQ(kMiB - 1, Write(pool, ByPath(path, at + 1, kMiB - 1)).bytes) << "which only reads";
+      munmap(at, kMiB);
+    }
+}
+
 TEST_P(TransferFaults, AMappedFileCutShortIsEfaultAsWell) {
   if (!TheKernelTellsOfFiles()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
   rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
