@@ -145,12 +145,19 @@ void rf_transfer_fail(struct rf_transfer *transfer, uint64_t offset, int status)
   transfer->status = status;
 }
 
+/* Whoever is told of a stop finds the old file: not once the new one may have its name. */
+static bool is_replaced(const struct rf_transfer *transfer) {
+  return transfer->stage >= RF_TRANSFER_PUBLISH && transfer->target.new_file != NULL;
+}
+
 void rf_transfer_stop(struct rf_transfer *transfer, int status) {
   struct rf_pool *pool = transfer->pool;
   bool waits = transfer->list != NULL; /* for a worker: nothing of it is being done, but for MOVE */
-  if (transfer->stopping != 0 || transfer->complete || transfer->stage == RF_TRANSFER_DONE) return;
+  if (transfer->stopping != 0 || transfer->complete || is_replaced(transfer) ||
+      transfer->stage == RF_TRANSFER_DONE)
+    return;
   transfer->stopping = status;
-  if (transfer->list == &pool->chores) return; /* too late, or ending already */
+  if (transfer->list == &pool->chores) return; /* ending already, or will when it has retreated */
   rf_transfer_unlist(transfer);
   if (transfer->stage == RF_TRANSFER_FRESH) {
     rf_transfer_fail(transfer, transfer->request.offset, status);
