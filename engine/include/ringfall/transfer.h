@@ -29,7 +29,9 @@
  *
  * Concurrency: transfers that do not overlap may run at the same time on one file, whatever their
  * alignment, also in several pools.  If two overlap and one of them writes, then which bytes are
- * found in the common part is not defined; wait for the first before starting the second.
+ * found in the common part is not defined, and later syncs of the file may answer -EIO, which is
+ * how the kernel tells of direct I/O that met the page cache; wait for the first before starting
+ * the second.
  *
  * Locks: the descriptors that a transfer opens and closes are its own, and closing any descriptor
  * of a file drops the fcntl(2) record locks that the process holds on it.  Use open file
