@@ -270,6 +270,32 @@ static int settle_lent(struct rf_transfer *transfer, const struct base *base, st
   return status;
 }
 
+/* ---- its directory --------------------------------------------------------------------------- */
+
+static int open_directory_of(const char *path) {
+  char resolved[PATH_MAX];
+  if (realpath(path, resolved) == NULL) return -errno;
+  char *slash = strrchr(resolved, '/');
+  slash[slash == resolved] = '\0'; /* of "/name" the slash stays */
+  int fd = open(resolved, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
+}
+
+/* Now and not when it is synced: the path may mean another one by then. */
+static int open_directory(struct rf_transfer *transfer) {
+  const struct rf_transfer_request *request = &transfer->request;
+  static const struct rf_file_info nothing;
+  struct rf_target *target = &transfer->target;
+  bool lent = target->new_file != NULL;
+  if (!transfer->write || transfer->path == NULL || request->durability != RF_DURABLE_ENTRY)
+    return 0;
+  int fd = lent ? target->new_file->directory_fd : open_directory_of(transfer->path);
+  if (fd < 0) return fd;
+  int status = rf_file_make(transfer->pool->engine, fd, !lent, false, &nothing, &target->directory);
+  if (status != 0 && !lent) close(fd);
+  return status;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static int any_fd(const struct rf_target *target) {
@@ -296,6 +322,7 @@ int rf_target_open(struct rf_transfer *transfer) {
   transfer->target.regular = base.info.regular;
   struct wish wish = wish_of(transfer, &base);
   status = base.ours ? settle_ours(transfer, &base, wish) : settle_lent(transfer, &base, wish);
+  if (status == 0) status = open_directory(transfer);
   return status != 0 ? status : cut_tail(transfer, &base);
 }
 
@@ -332,26 +359,6 @@ int rf_target_set_size(struct rf_transfer *transfer) {
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
-
-static int open_directory_of(const char *path) {
-  char resolved[PATH_MAX];
-  if (realpath(path, resolved) == NULL) return -errno;
-  char *slash = strrchr(resolved, '/');
-  slash[slash == resolved] = '\0'; /* of "/name" the slash stays */
-  int fd = open(resolved, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return fd >= 0 ? fd : -errno;
-}
-
-int rf_target_open_directory(struct rf_transfer *transfer) {
-  static const struct rf_file_info nothing;
-  struct rf_target *target = &transfer->target;
-  bool lent = target->new_file != NULL;
-  int fd = lent ? target->new_file->directory_fd : open_directory_of(transfer->path);
-  if (fd < 0) return fd;
-  int status = rf_file_make(transfer->pool->engine, fd, !lent, false, &nothing, &target->directory);
-  if (status != 0 && !lent) close(fd);
-  return status;
-}
 
 int rf_target_publish(struct rf_transfer *transfer) {
   return rf_new_file_publish(transfer->target.new_file, true);

@@ -39,11 +39,6 @@ static bool syncs(const struct rf_transfer *transfer) {
          (request->durability != RF_DURABLE_NONE || request->flags & RF_TRANSFER_REPLACE);
 }
 
-static bool syncs_directory(const struct rf_transfer *transfer) {
-  return transfer->write && transfer->path != NULL &&
-         transfer->request.durability == RF_DURABLE_ENTRY;
-}
-
 static enum rf_stage_of_transfer after(const struct rf_transfer *transfer) {
   switch (transfer->stage) {
     case RF_TRANSFER_OPENING:
@@ -60,7 +55,7 @@ static enum rf_stage_of_transfer after(const struct rf_transfer *transfer) {
       if (transfer->target.new_file != NULL) return RF_TRANSFER_PUBLISH;
       /* fall through */
     case RF_TRANSFER_PUBLISH:
-      if (syncs_directory(transfer)) return RF_TRANSFER_SYNC_DIRECTORY;
+      if (transfer->target.directory != NULL) return RF_TRANSFER_SYNC_DIRECTORY;
       /* fall through */
     default:
       return RF_TRANSFER_END;

@@ -170,7 +170,6 @@ static void hand_over_one(struct rf_worker *worker, struct rf_part *part) {
   struct rf_transfer *transfer = part->transfer;
   int status = 0;
   if (part->kind == RF_PART_ALLOCATE) transfer->target.extended = true;
-  if (part->kind == RF_PART_SYNC_DIRECTORY) status = rf_target_open_directory(transfer);
   if (part->bounced && transfer->write) status = copy_in(part);
   if (status == 0) {
     struct rf_op op = op_of(worker, part);

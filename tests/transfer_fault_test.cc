@@ -391,6 +391,23 @@ TEST_P(TransferFaults, EachDurabilityWritesTheSameBytes) {
     }
 }
 
+// The directory is the one that the file was made in.
+TEST_P(TransferFaults, PathsThatMeanSomethingElseMeanwhileAreSyncedWhereTheyWere) {
+  std::string path = NewPath(), name = path.substr(path.rfind('/') + 1);
+  RF_IN_CHILD({
+    StartAnewInChild();
+    ASSERT_EQ(0, chdir(directory().c_str()));
+    Buffer data = Buffer::Pattern(70001);
+    rf_transfer_request request = ByPath(name, data.data(), 70001);
+    request.durability = RF_DURABLE_ENTRY;
+    request.progress = [](void *, uint64_t, uint64_t) { EXPECT_EQ(0, chdir("/")); };
+    rf_transfer_result result = Write(NewPool(), request);
+    EXPECT_EQ(0, result.status);
+    EXPECT_EQ(70001u, result.bytes);
+    EXPECT_EQ("", DiffersFromPattern(Content(path).data(), 70001, 0));
+  });
+}
+
 // ---- replacing ---------------------------------------------------------------------------------
 
 std::vector<std::string> Litter(const std::string &directory, const std::string &path) {
