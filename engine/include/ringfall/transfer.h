@@ -154,8 +154,9 @@ enum rf_transfer_flags {
    * extend a file block the worker that submits them, and go one after the other; writes into
    * allocated room do not.  A full disk or a limit is met before anything is written (0 bytes,
    * -ENOSPC or -EFBIG).  If the transfer fails later, the file is cut again to the bytes that were
-   * written, unless somebody else has made it longer meanwhile.  File systems without fallocate
-   * get the size without the room. */
+   * written, unless somebody else has made it longer meanwhile.  If the process or the system ends
+   * meanwhile the file may have its whole length, with zeros where nothing was written: use REPLACE
+   * where that matters.  File systems without fallocate get the size without the room. */
   RF_TRANSFER_PREALLOCATE = 1u << 2,
   /*
    * By path, at offset 0: write a new file beside the old one, sync it, and give it the name: at
