@@ -122,20 +122,21 @@ static void take_owner(int fd, const struct stat *old, const struct stat *made) 
   if (fchown(fd, old->st_uid, old->st_gid) != 0) (void)!fchown(fd, (uid_t)-1, old->st_gid);
 }
 
-static bool has_no_list(void) {
-  return errno == ENODATA || errno == EOPNOTSUPP;
+/* One that the directory gave it. */
+static int drop_list(int fd) {
+  return fgetxattr(fd, ACCESS_LIST, NULL, 0) < 0 ? 0 : fremovexattr(fd, ACCESS_LIST);
 }
 
 /* Of a file with a list, the group's bits of the mode are the mask of the list: alone they would
- * allow the group what only others on the list may do.  A list that the directory gave goes. */
+ * allow the group what only others on the list may do. */
 static int take_list(int fd, const char *old) {
   char *list = malloc(XATTR_SIZE_MAX);
   if (list == NULL) return -ENOMEM;
   ssize_t size = getxattr(old, ACCESS_LIST, list, XATTR_SIZE_MAX);
-  int status = size >= 0       ? fsetxattr(fd, ACCESS_LIST, list, (size_t)size, 0)
-               : has_no_list() ? fremovexattr(fd, ACCESS_LIST)
-                               : -1;
-  if (status != 0) status = has_no_list() ? 0 : -errno;
+  bool none = size < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == ENOSYS);
+  int status = size >= 0 ? fsetxattr(fd, ACCESS_LIST, list, (size_t)size, 0) : -1;
+  if (none) status = drop_list(fd);
+  if (status != 0) status = -errno;
   free(list);
   return status;
 }
