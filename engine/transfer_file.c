@@ -11,15 +11,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "engine/transfer_internal.h"
 
-#define SMALL_READ 4096u /* shorter reads are served through the page cache */
+#define SMALL_READ  4096u /* shorter reads are served through the page cache */
+#define ACCESS_LIST "system.posix_acl_access"
 
 /* A descriptor, and what was found out about it. */
 struct base {
@@ -41,15 +44,22 @@ static int reopen(const struct base *base, int extra) {
   return fd >= 0 ? fd : -errno;
 }
 
-/* O_NONBLOCK: a pipe must not hold the worker up until somebody opens its other end. */
-static int open_name(const struct rf_transfer *transfer) {
-  int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  if (transfer->write && transfer->request.flags & RF_TRANSFER_CREATE) flags |= O_CREAT;
-  int fd =
-      open(transfer->path, flags | (transfer->write ? O_RDWR : O_RDONLY), transfer->request.mode);
+static int open_for(const struct rf_transfer *transfer, int flags) {
+  const mode_t mode = transfer->request.mode;
+  int fd = open(transfer->path, flags | (transfer->write ? O_RDWR : O_RDONLY), mode);
   if (fd < 0 && errno == EACCES && transfer->write)
-    fd = open(transfer->path, flags | O_WRONLY, transfer->request.mode);
+    fd = open(transfer->path, flags | O_WRONLY, mode);
   return fd >= 0 ? fd : -errno;
+}
+
+/* O_NONBLOCK: a pipe must not hold the worker up until somebody opens its other end.  With it a
+ * file that somebody has a lease of is refused, and without it waited for: not for long, the kernel
+ * breaks leases that are not given back. */
+static int open_name(const struct rf_transfer *transfer) {
+  int flags = O_CLOEXEC | O_NOCTTY;
+  if (transfer->write && transfer->request.flags & RF_TRANSFER_CREATE) flags |= O_CREAT;
+  int fd = open_for(transfer, flags | O_NONBLOCK);
+  return fd == -EAGAIN ? open_for(transfer, flags) : fd;
 }
 
 static int refuse_odd_files(const struct base *base) {
@@ -106,13 +116,38 @@ static int resolve(const char *path, char resolved[PATH_MAX], struct stat *old, 
   return S_ISREG(old->st_mode) ? 0 : -EINVAL;
 }
 
-/* The owner first: changing it takes set-user-ID bits away.  Whoever may not give files away keeps
- * them. */
-static int take_after(int fd, const struct stat *old) {
-  struct stat new;
-  if (fstat(fd, &new) != 0) return -errno;
-  if (new.st_uid != old->st_uid || new.st_gid != old->st_gid)
-    (void)!fchown(fd, old->st_uid, old->st_gid);
+/* Whoever may not give files away keeps them, and may still give them to a group. */
+static void take_owner(int fd, const struct stat *old, const struct stat *made) {
+  if (made->st_uid == old->st_uid && made->st_gid == old->st_gid) return;
+  if (fchown(fd, old->st_uid, old->st_gid) != 0) (void)!fchown(fd, (uid_t)-1, old->st_gid);
+}
+
+/* One that the directory gave it. */
+static int drop_list(int fd) {
+  return fgetxattr(fd, ACCESS_LIST, NULL, 0) < 0 ? 0 : fremovexattr(fd, ACCESS_LIST);
+}
+
+/* Of a file with a list, the group's bits of the mode are the mask of the list: alone they would
+ * allow the group what only others on the list may do. */
+static int take_list(int fd, const char *old) {
+  char *list = malloc(XATTR_SIZE_MAX);
+  if (list == NULL) return -ENOMEM;
+  ssize_t size = getxattr(old, ACCESS_LIST, list, XATTR_SIZE_MAX);
+  bool none = size < 0 && (errno == ENODATA || errno == EOPNOTSUPP || errno == ENOSYS);
+  int status = size >= 0 ? fsetxattr(fd, ACCESS_LIST, list, (size_t)size, 0) : -1;
+  if (none) status = drop_list(fd);
+  if (status != 0) status = -errno;
+  free(list);
+  return status;
+}
+
+/* The owner first: changing it takes set-user-ID bits away. */
+static int take_after(int fd, const char *path, const struct stat *old) {
+  struct stat made;
+  if (fstat(fd, &made) != 0) return -errno;
+  take_owner(fd, old, &made);
+  int status = take_list(fd, path);
+  if (status != 0) return status;
   return fchmod(fd, old->st_mode & 07777) == 0 ? 0 : -errno;
 }
 
@@ -133,7 +168,7 @@ static int base_of_new(struct rf_transfer *transfer, struct base *base) {
   transfer->target.new_file = new;
   base->fd = new->fd;
   base->ours = true;
-  status = exists ? take_after(base->fd, &old) : 0;
+  status = exists ? take_after(base->fd, path, &old) : 0;
   return status != 0 ? status : look_at(base);
 }
 
@@ -236,6 +271,32 @@ static int settle_lent(struct rf_transfer *transfer, const struct base *base, st
   return status;
 }
 
+/* ---- its directory --------------------------------------------------------------------------- */
+
+static int open_directory_of(const char *path) {
+  char resolved[PATH_MAX];
+  if (realpath(path, resolved) == NULL) return -errno;
+  char *slash = strrchr(resolved, '/');
+  slash[slash == resolved] = '\0'; /* of "/name" the slash stays */
+  int fd = open(resolved, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
+}
+
+/* Now and not when it is synced: the path may mean another one by then. */
+static int open_directory(struct rf_transfer *transfer) {
+  const struct rf_transfer_request *request = &transfer->request;
+  static const struct rf_file_info nothing;
+  struct rf_target *target = &transfer->target;
+  bool lent = target->new_file != NULL;
+  if (!transfer->write || transfer->path == NULL || request->durability != RF_DURABLE_ENTRY)
+    return 0;
+  int fd = lent ? target->new_file->directory_fd : open_directory_of(transfer->path);
+  if (fd < 0) return fd;
+  int status = rf_file_make(transfer->pool->engine, fd, !lent, false, &nothing, &target->directory);
+  if (status != 0 && !lent) close(fd);
+  return status;
+}
+
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static int any_fd(const struct rf_target *target) {
@@ -262,6 +323,7 @@ int rf_target_open(struct rf_transfer *transfer) {
   transfer->target.regular = base.info.regular;
   struct wish wish = wish_of(transfer, &base);
   status = base.ours ? settle_ours(transfer, &base, wish) : settle_lent(transfer, &base, wish);
+  if (status == 0) status = open_directory(transfer);
   return status != 0 ? status : cut_tail(transfer, &base);
 }
 
@@ -298,26 +360,6 @@ int rf_target_set_size(struct rf_transfer *transfer) {
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
-
-static int open_directory_of(const char *path) {
-  char resolved[PATH_MAX];
-  if (realpath(path, resolved) == NULL) return -errno;
-  char *slash = strrchr(resolved, '/');
-  slash[slash == resolved] = '\0'; /* of "/name" the slash stays */
-  int fd = open(resolved, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return fd >= 0 ? fd : -errno;
-}
-
-int rf_target_open_directory(struct rf_transfer *transfer) {
-  static const struct rf_file_info nothing;
-  struct rf_target *target = &transfer->target;
-  bool lent = target->new_file != NULL;
-  int fd = lent ? target->new_file->directory_fd : open_directory_of(transfer->path);
-  if (fd < 0) return fd;
-  int status = rf_file_make(transfer->pool->engine, fd, !lent, false, &nothing, &target->directory);
-  if (status != 0 && !lent) close(fd);
-  return status;
-}
 
 int rf_target_publish(struct rf_transfer *transfer) {
   return rf_new_file_publish(transfer->target.new_file, true);

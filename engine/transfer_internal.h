@@ -67,7 +67,7 @@ struct rf_target {
   bool direct_lent;             /* the caller's own */
   bool buffered_lent;           /* likewise */
   struct rf_new_file *new_file; /* REPLACE: owns the descriptor of `buffered` */
-  struct rf_file *directory;    /* for its fsync */
+  struct rf_file *directory;    /* for its fsync; NULL: none is asked for */
   uint64_t size;                /* of the file, when it was opened */
   bool regular;                 /* a regular file */
   bool extended;                /* was preallocated: from `size` to the end of the range */
@@ -102,6 +102,7 @@ struct rf_transfer {
   int status;                /* the first error, by offset while in MOVE */
   uint64_t stop_at;          /* offset of the first byte that could not be moved */
   uint64_t moved;            /* bytes, for the progress function */
+  uint64_t told;             /* of these: what it was called with last */
   uint64_t again;            /* of these: will be moved a second time, after a retreat */
   unsigned waiters;          /* threads in `finished` */
   pthread_cond_t finished;
@@ -266,8 +267,6 @@ int rf_target_retreat(struct rf_transfer *transfer);
 bool rf_target_wants_room(const struct rf_transfer *transfer);
 /* Where that cannot be done: makes the file as long as it will be. */
 int rf_target_set_size(struct rf_transfer *transfer);
-/* For RF_TRANSFER_SYNC_DIRECTORY. */
-int rf_target_open_directory(struct rf_transfer *transfer);
 int rf_target_publish(struct rf_transfer *transfer);
 /* Closes what was opened; of a failed write, cuts off what was allocated and not written. */
 void rf_target_close(struct rf_transfer *transfer, uint64_t written_to);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/transfer_internal.h"
@@ -159,44 +160,45 @@ uint64_t rf_part_useful(const struct rf_part *part, uint64_t bytes) {
 /* A page of the smallest size has 4096 bytes; a block need not begin with one. */
 #define PAGES_MOST (RF_CHUNK_MOST / 4096 + 1)
 
-/* False: some of them are not mapped.  Where the call itself is refused, nobody can say. */
-static bool are_mapped(char *pages, size_t size, unsigned char *resident) {
-  if (mincore(pages, size, resident) == 0) return true;
-  *resident = 1;
-  return errno != ENOMEM;
+/* Before Linux 5.14 pages that are in memory are taken to be usable: to touch each would cost as
+ * much as the copy.  False if the call is known, and what it said was about the memory. */
+static bool look_for_pages(char *pages, size_t size, unsigned char *resident) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  void *ours = (void *)((uintptr_t)&page / page * page);
+  if (madvise(ours, page, MADV_POPULATE_READ) == 0) return false;
+  return mincore(pages, size, resident) == 0;
 }
 
-/* Pages that are mapped and in memory can be used.  Of others the kernel is asked, which brings
- * them in on the way.  False only if it says that an access would end in a signal. */
-static bool is_usable(char *pages, size_t size, unsigned char resident, int advice) {
-  return resident & 1 || madvise(pages, size, advice) == 0 || errno == EINVAL;
+/* Whether an access would end in a signal, the kernel tells exactly where it makes one itself: here
+ * of one byte that is about to be written to, or of the word that holds a byte. */
+static bool is_usable(char *at, bool write) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  void *ours = (void *)((uintptr_t)&page / page * page);
+  const int nothing = -1; /* is refused after the word has been read */
+  void *word = (void *)((uintptr_t)at / 8 * 8);
+  long done = write ? mincore(ours, page, (unsigned char *)at)
+                    : syscall(SYS_rt_sigprocmask, nothing, word, NULL, (size_t)8);
+  return done == 0 || errno != EFAULT;
 }
 
 /*
  * How many bytes from `at` on can be read (or written to): at most those of a block.  A transfer
- * may be given memory that ends early, or a mapped file that was cut short; the kernel answers
- * EFAULT to that, and so do we where we copy.  Not told are memory that is mapped without the
- * right, and before Linux 5.14 the mapped file.
+ * may be given memory that ends early or lacks the right, or a mapped file that was cut short; the
+ * kernel answers EFAULT to that, and so do we where we copy.  One call asks for all pages, which
+ * brings them in on the way; if it fails they are looked at one by one.  It fails for pages of
+ * devices, too, which may be usable all the same.
  */
 static uint64_t accessible(char *at, uint64_t count, bool write) {
-  unsigned char resident[PAGES_MOST] = {0};
+  unsigned char resident[PAGES_MOST];
   size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)at % page;
   size_t pages = (before + count + page - 1) / page, good = 0;
-  int advice = write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
   char *start = at - before;
-  bool whole = are_mapped(start, pages * page, resident); /* else: page by page */
-  while (good < pages) {
-    size_t run = 1;
-    char *here = start + good * page;
-    while (whole && good + run < pages && !((resident[good + run] ^ resident[good]) & 1)) run++;
-    if (!whole && !are_mapped(here, page, &resident[good])) break;
-    if (is_usable(here, run * page, resident[good], advice))
-      good += run;
-    else if (run > 1)
-      whole = false;
-    else
-      break;
-  }
+  if (madvise(start, pages * page, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
+    return count;
+  bool looked = look_for_pages(start, pages * page, resident);
+  while (good < pages &&
+         ((looked && resident[good] & 1) || is_usable(good == 0 ? at : start + good * page, write)))
+    good++;
   if (good == pages) return count;
   return good * page > before ? good * page - before : 0;
 }

@@ -39,11 +39,6 @@ static bool syncs(const struct rf_transfer *transfer) {
          (request->durability != RF_DURABLE_NONE || request->flags & RF_TRANSFER_REPLACE);
 }
 
-static bool syncs_directory(const struct rf_transfer *transfer) {
-  return transfer->write && transfer->path != NULL &&
-         transfer->request.durability == RF_DURABLE_ENTRY;
-}
-
 static enum rf_stage_of_transfer after(const struct rf_transfer *transfer) {
   switch (transfer->stage) {
     case RF_TRANSFER_OPENING:
@@ -60,7 +55,7 @@ static enum rf_stage_of_transfer after(const struct rf_transfer *transfer) {
       if (transfer->target.new_file != NULL) return RF_TRANSFER_PUBLISH;
       /* fall through */
     case RF_TRANSFER_PUBLISH:
-      if (syncs_directory(transfer)) return RF_TRANSFER_SYNC_DIRECTORY;
+      if (transfer->target.directory != NULL) return RF_TRANSFER_SYNC_DIRECTORY;
       /* fall through */
     default:
       return RF_TRANSFER_END;
@@ -145,12 +140,19 @@ void rf_transfer_fail(struct rf_transfer *transfer, uint64_t offset, int status)
   transfer->status = status;
 }
 
+/* Whoever is told of a stop finds the old file: not once the new one may have its name. */
+static bool is_replaced(const struct rf_transfer *transfer) {
+  return transfer->stage >= RF_TRANSFER_PUBLISH && transfer->target.new_file != NULL;
+}
+
 void rf_transfer_stop(struct rf_transfer *transfer, int status) {
   struct rf_pool *pool = transfer->pool;
   bool waits = transfer->list != NULL; /* for a worker: nothing of it is being done, but for MOVE */
-  if (transfer->stopping != 0 || transfer->complete || transfer->stage == RF_TRANSFER_DONE) return;
+  if (transfer->stopping != 0 || transfer->complete || is_replaced(transfer) ||
+      transfer->stage == RF_TRANSFER_DONE)
+    return;
   transfer->stopping = status;
-  if (transfer->list == &pool->chores) return; /* too late, or ending already */
+  if (transfer->list == &pool->chores) return; /* ending already, or will when it has retreated */
   rf_transfer_unlist(transfer);
   if (transfer->stage == RF_TRANSFER_FRESH) {
     rf_transfer_fail(transfer, transfer->request.offset, status);

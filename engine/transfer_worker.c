@@ -170,7 +170,6 @@ static void hand_over_one(struct rf_worker *worker, struct rf_part *part) {
   struct rf_transfer *transfer = part->transfer;
   int status = 0;
   if (part->kind == RF_PART_ALLOCATE) transfer->target.extended = true;
-  if (part->kind == RF_PART_SYNC_DIRECTORY) status = rf_target_open_directory(transfer);
   if (part->bounced && transfer->write) status = copy_in(part);
   if (status == 0) {
     struct rf_op op = op_of(worker, part);
@@ -239,14 +238,17 @@ static void finish_room(struct rf_worker *worker, struct rf_transfer *transfer,
     rf_transfer_fail(transfer, transfer->request.offset, status_of(transfer, status));
 }
 
+/* What is moved while another worker tells is told by the one whose op is the last. */
 static void report(struct rf_worker *worker, struct rf_transfer *transfer) {
   const struct rf_transfer_request *request = &transfer->request;
-  uint64_t moved = transfer->moved;
   if (request->progress == NULL || transfer->reporting) return;
   transfer->reporting = true;
-  leave(worker);
-  request->progress(request->progress_context, moved, request->length);
-  come_back(worker);
+  do {
+    uint64_t moved = transfer->told = transfer->moved;
+    leave(worker);
+    request->progress(request->progress_context, moved, request->length);
+    come_back(worker);
+  } while (transfer->told != transfer->moved && transfer->outstanding == 1);
   transfer->reporting = false;
 }
 
@@ -259,9 +261,8 @@ static void finish_one(struct rf_worker *worker, struct rf_part *part) {
     finish_room(worker, transfer, part);
   else if (part->status != 0)
     rf_transfer_fail(transfer, transfer->end, status_of(transfer, part->status));
-  bool moved = part->kind == RF_PART_MOVE && part->bytes > 0;
   free_part(worker, part);
-  if (moved) report(worker, transfer);
+  if (transfer->told != transfer->moved) report(worker, transfer);
   if (--transfer->outstanding > 0) return;
   bool more = transfer->stage == RF_TRANSFER_MOVE && rf_transfer_is_takeable(transfer);
   if (!more) rf_transfer_advance(transfer);

@@ -2,11 +2,13 @@
 // Transfers that meet what goes wrong: full disks, limits, bad files, signals; replacing a file
 // while the process is killed; sectors of 4096 bytes.
 #include <dirent.h>
+#include <grp.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/xattr.h>
 
 #include <atomic>
 #include <csignal>
@@ -60,6 +62,24 @@ TEST_P(TransferFaults, WhatIsWrongWithTheFileIsTheStatus) {
   EXPECT_EQ(12u, counters.failed);
   close(ends[0]);
   close(ends[1]);
+}
+
+// As file servers have for their clients.  The kernel asks for it back by SIGIO.
+TEST_P(TransferFaults, AFileWithALeaseIsWaitedFor) {
+  std::string path = NewFile(8192);
+  RF_IN_CHILD({
+    static int fd = -1; // for the handler
+    struct sigaction action = {};
+    action.sa_handler = [](int) { fcntl(fd, F_SETLEASE, F_UNLCK); };
+    ASSERT_EQ(0, sigaction(SIGIO, &action, nullptr));
+    fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) in_child::Skip("leases");
+    StartAnewInChild();
+    Buffer data = Buffer::Pattern(8192);
+    rf_transfer_result result = Write(NewPool(), ByPath(path, data.data(), 8192));
+    EXPECT_EQ(0, result.status);
+    EXPECT_EQ(8192u, result.bytes);
+  });
 }
 
 TEST_P(TransferFaults, AFileSizeLimitGivesTheBytesBeforeItAndEfbig) {
@@ -205,6 +225,43 @@ TEST_P(TransferFaults, MemoryThatEndsEarlyGivesTheBytesBeforeAndEfault) {
   }
 }
 
+// Pages without the right in the middle, in memory or not, and at the end of a block or not.
+TEST_P(TransferFaults, MemoryWithoutPermissionGivesTheBytesBeforeAndEfault) {
+  if (!TheKernelTellsOfFiles()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
+  std::string path = NewPath(), source = NewPath();
+  Buffer data = Buffer::Pattern(kMiB);
+  ASSERT_EQ(0, Write(pool, ByPath(source, data.data(), kMiB)).status);
+  for (bool touched : {true, false})
+    for (size_t forbidden : {size_t{0}, page, 5 * page, size_t{256} << 10}) {
+      SCOPED_TRACE(testing::Message() << "from byte " << forbidden << " on, touched " << touched);
+      auto *at = static_cast<unsigned char *>(
+          mmap(nullptr, kMiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      ASSERT_NE(MAP_FAILED, at);
+      if (touched) FillWithPattern(at + 1, kMiB - 1, 0);
+      size_t there = forbidden > 0 ? forbidden - 1 : 0; // from the odd address on
+      auto expect_cut = [&](const rf_transfer_result &result) {
+        EXPECT_EQ(-EFAULT, result.status);
+        EXPECT_LE(result.bytes, there);
+        EXPECT_GT(result.bytes + 4096, there);
+      };
+      ASSERT_EQ(0, mprotect(at + forbidden, page, PROT_NONE));
+      rf_transfer_result result = Write(pool, ByPath(path, at + 1, kMiB - 1));
+      expect_cut(result);
+      if (touched) {
+        EXPECT_EQ("", DiffersFromPattern(ReadBack(path, result.bytes).data(), result.bytes, 0));
+      }
+      result = Read(pool, ByPath(source, at + 1, kMiB - 1));
+      expect_cut(result);
+      EXPECT_EQ("", DiffersFromPattern(at + 1, result.bytes, 0));
+      ASSERT_EQ(0, mprotect(at + forbidden, page, PROT_READ));
+      expect_cut(Read(pool, ByPath(source, at + 1, kMiB - 1)));
+      EXPECT_EQ(kMiB - 1, Write(pool, ByPath(path, at + 1, kMiB - 1)).bytes) << "which only reads";
+      munmap(at, kMiB);
+    }
+}
+
 TEST_P(TransferFaults, AMappedFileCutShortIsEfaultAsWell) {
   if (!TheKernelTellsOfFiles()) GTEST_SKIP() << "needs MADV_POPULATE_READ (Linux 5.14)";
   rf_pool *pool = NewPool(PoolOptions(2, 64 << 10, 4));
@@ -334,6 +391,23 @@ TEST_P(TransferFaults, EachDurabilityWritesTheSameBytes) {
     }
 }
 
+// The directory is the one that the file was made in.
+TEST_P(TransferFaults, PathsThatMeanSomethingElseMeanwhileAreSyncedWhereTheyWere) {
+  std::string path = NewPath(), name = path.substr(path.rfind('/') + 1);
+  RF_IN_CHILD({
+    StartAnewInChild();
+    ASSERT_EQ(0, chdir(directory().c_str()));
+    Buffer data = Buffer::Pattern(70001);
+    rf_transfer_request request = ByPath(name, data.data(), 70001);
+    request.durability = RF_DURABLE_ENTRY;
+    request.progress = [](void *, uint64_t, uint64_t) { EXPECT_EQ(0, chdir("/")); };
+    rf_transfer_result result = Write(NewPool(), request);
+    EXPECT_EQ(0, result.status);
+    EXPECT_EQ(70001u, result.bytes);
+    EXPECT_EQ("", DiffersFromPattern(Content(path).data(), 70001, 0));
+  });
+}
+
 // ---- replacing ---------------------------------------------------------------------------------
 
 std::vector<std::string> Litter(const std::string &directory, const std::string &path) {
@@ -368,6 +442,82 @@ TEST_P(TransferFaults, ReplacingKeepsPermissionsAndFollowsLinks) {
   ASSERT_EQ(50001u, found.size());
   EXPECT_EQ("", DiffersFromPattern(found.data(), 50001, 0, 2));
   EXPECT_TRUE(Litter(directory(), path).empty());
+}
+
+// As the kernel takes it: the owner may read and write, user 1000 too, the group nothing.
+constexpr unsigned char kAccessList[] = {
+    2,    0, 0, 0,                         // version
+    1,    0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the owner
+    2,    0, 6, 0, 0xe8, 3,    0,    0,    // user 1000
+    4,    0, 0, 0, 0xff, 0xff, 0xff, 0xff, // the group
+    0x10, 0, 6, 0, 0xff, 0xff, 0xff, 0xff, // the mask
+    0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, // others
+};
+
+// The mode of such a file has the mask where that of others has the group.
+TEST_P(TransferFaults, ReplacingKeepsAccessControlLists) {
+  constexpr char kName[] = "system.posix_acl_access";
+  rf_pool *pool = NewPool();
+  std::string path = NewFile(1000, 1), below = NewPath(), inside = below + "/file";
+  if (setxattr(path.c_str(), kName, kAccessList, sizeof(kAccessList), 0) != 0)
+    GTEST_SKIP() << "needs access control lists in " << directory();
+  Buffer data = Buffer::Pattern(5000, 0, 2);
+  rf_transfer_request request = ByPath(path, data.data(), 5000);
+  request.flags |= RF_TRANSFER_REPLACE;
+  EXPECT_EQ(0, Write(pool, request).status);
+  EXPECT_EQ(5000u, SizeOf(path));
+  unsigned char found[sizeof(kAccessList)] = {};
+  EXPECT_EQ(static_cast<ssize_t>(sizeof(found)),
+            getxattr(path.c_str(), kName, found, sizeof(found)));
+  EXPECT_EQ(0, memcmp(found, kAccessList, sizeof(found)));
+
+  // The other way round: the directory gives one to new files, and the old one has none.
+  ASSERT_EQ(0, mkdir(below.c_str(), 0700));
+  int fd = open(inside.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+  close(fd);
+  ASSERT_EQ(0, chmod(inside.c_str(), 0640));
+  EXPECT_EQ(
+      0, setxattr(below.c_str(), "system.posix_acl_default", kAccessList, sizeof(kAccessList), 0));
+  request.path = inside.c_str();
+  EXPECT_EQ(0, Write(pool, request).status);
+  EXPECT_EQ(-1, getxattr(inside.c_str(), kName, found, sizeof(found)));
+  EXPECT_EQ(ENODATA, errno);
+  struct stat after = {};
+  EXPECT_EQ(0, stat(inside.c_str(), &after));
+  EXPECT_EQ(0640u, after.st_mode & 07777);
+  unlink(inside.c_str());
+  rmdir(below.c_str());
+}
+
+// Who may not give a file to its owner may give it to its group, if he is in it.
+TEST_P(TransferFaults, ReplacingKeepsTheGroupWhereTheOwnerCannotBeKept) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else";
+  std::string below = (place() == Place::kDisk ? "/tmp" : directory()) + "/ringfall-group-XXXXXX";
+  ASSERT_NE(nullptr, mkdtemp(below.data())); // others must get there
+  ASSERT_EQ(0, chmod(below.c_str(), 0777));
+  std::string path = below + "/file";
+  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(0, fchown(fd, 1001, 2000));
+  ASSERT_EQ(0, fchmod(fd, 0660));
+  close(fd);
+  RF_IN_CHILD({
+    constexpr gid_t kGroups[] = {2000};
+    ASSERT_EQ(0, setgroups(1, kGroups));
+    ASSERT_EQ(0, setresgid(1002, 1002, 1002));
+    ASSERT_EQ(0, setresuid(1002, 1002, 1002));
+    StartAnewInChild();
+    Buffer data = Buffer::Pattern(5000, 0, 2);
+    rf_transfer_request request = ByPath(path, data.data(), 5000);
+    request.flags |= RF_TRANSFER_REPLACE;
+    EXPECT_EQ(0, Write(NewPool(), request).status);
+  });
+  struct stat after = {};
+  EXPECT_EQ(0, stat(path.c_str(), &after));
+  EXPECT_EQ(1002u, after.st_uid);
+  EXPECT_EQ(2000u, after.st_gid);
+  EXPECT_EQ(0660u, after.st_mode & 07777);
+  unlink(path.c_str());
+  rmdir(below.c_str());
 }
 
 TEST_P(TransferFaults, ACancelledReplacementLeavesTheOldFile) {

@@ -167,6 +167,25 @@ TEST_P(TransferTokens, ProgressRisesToTheLengthAndIsNeverToldTwiceAtOnce) {
   EXPECT_GT(told.calls, 1u);
 }
 
+// One block for each worker: the second one is done while the first is being told of.
+TEST_P(TransferTokens, ProgressThatIsToldSlowlyStillEndsAtTheLength) {
+  constexpr size_t kBlock = 65536, kSize = 2 * kBlock;
+  std::string path = NewFile(kSize);
+  rf_pool *pool = NewPool(PoolOptions(2, kBlock, 1));
+  Buffer room(kSize);
+  for (int i = 0; i < 5; i++) {
+    uint64_t last = 0;
+    rf_transfer_request request = ByPath(path, room.data(), kSize);
+    request.progress_context = &last;
+    request.progress = [](void *context, uint64_t bytes, uint64_t) {
+      *static_cast<uint64_t *>(context) = bytes;
+      usleep(20000);
+    };
+    EXPECT_EQ(kSize, Read(pool, request).bytes);
+    EXPECT_EQ(kSize, last);
+  }
+}
+
 // ---- stopping ----------------------------------------------------------------------------------
 
 TEST_P(TransferTokens, CancelInMidFlightLeavesThePrefixThatItTells) {
@@ -489,6 +508,39 @@ TEST(TransferStops, CancelEndsWhatIsInFlight) {
   ASSERT_EQ(0, rf_transfer_wait(token, kPatience, &result));
   EXPECT_EQ(-ECANCELED, result.status) << "not the EAGAIN after all retries";
   EXPECT_EQ(65536u, result.bytes);
+  EXPECT_EQ(0, rf_transfer_release(token));
+  EXPECT_EQ(0, rf_pool_close(pool, RF_POOL_DRAIN));
+  EXPECT_EQ(nullptr, rf_fault_broken_rule(faults.injector()));
+}
+
+// Once the new file has its name: -ECANCELED or -ETIMEDOUT would mean that it is the old one.
+TEST(TransferStops, CancelAfterAReplacementHasItsNameComesTooLate) {
+  fault_rig::Faults faults;
+  queue_rig::Rig rig;
+  // The second one is that of the directory, which is tried again after pauses.
+  faults.Plan("stand_in error=EAGAIN:io_uring,fsync,@2x6");
+  rig.OpenFile();
+  ASSERT_EQ(0, rig.OpenEngine(faults.injector()));
+  rf_pool_options options = PoolOptions(1, 65536, 8);
+  rf_pool *pool = nullptr;
+  ASSERT_EQ(0, rf_pool_open(rig.engine, &options, &pool));
+  char path[] = "/tmp/ringfall-replaced-XXXXXX";
+  close(mkstemp(path));
+  Buffer data(5000);
+  rf_transfer_request request = ByPath(path, data.data(), data.size());
+  request.flags = RF_TRANSFER_REPLACE;
+  request.durability = RF_DURABLE_ENTRY;
+  rf_transfer *token = nullptr;
+  ASSERT_EQ(0, rf_transfer_write(pool, &request, &token));
+  struct stat found = {};
+  while (found.st_size == 0 && rf_transfer_test(token, nullptr) == 0) stat(path, &found);
+  EXPECT_EQ(0, rf_transfer_test(token, nullptr)) << "the directory is still to be synced";
+  EXPECT_EQ(0, rf_transfer_cancel(token));
+  rf_transfer_result result;
+  ASSERT_EQ(0, rf_transfer_wait(token, kPatience, &result));
+  EXPECT_EQ(0, result.status);
+  EXPECT_EQ(5000u, result.bytes);
+  unlink(path);
   EXPECT_EQ(0, rf_transfer_release(token));
   EXPECT_EQ(0, rf_pool_close(pool, RF_POOL_DRAIN));
   EXPECT_EQ(nullptr, rf_fault_broken_rule(faults.injector()));

@@ -29,7 +29,9 @@
  *
  * Concurrency: transfers that do not overlap may run at the same time on one file, whatever their
  * alignment, also in several pools.  If two overlap and one of them writes, then which bytes are
- * found in the common part is not defined; wait for the first before starting the second.
+ * found in the common part is not defined, and later syncs of the file may answer -EIO, which is
+ * how the kernel tells of direct I/O that met the page cache; wait for the first before starting
+ * the second.
  *
  * Locks: the descriptors that a transfer opens and closes are its own, and closing any descriptor
  * of a file drops the fcntl(2) record locks that the process holds on it.  Use open file
@@ -152,8 +154,9 @@ enum rf_transfer_flags {
    * extend a file block the worker that submits them, and go one after the other; writes into
    * allocated room do not.  A full disk or a limit is met before anything is written (0 bytes,
    * -ENOSPC or -EFBIG).  If the transfer fails later, the file is cut again to the bytes that were
-   * written, unless somebody else has made it longer meanwhile.  File systems without fallocate
-   * get the size without the room. */
+   * written, unless somebody else has made it longer meanwhile.  If the process or the system ends
+   * meanwhile the file may have its whole length, with zeros where nothing was written: use REPLACE
+   * where that matters.  File systems without fallocate get the size without the room. */
   RF_TRANSFER_PREALLOCATE = 1u << 2,
   /*
    * By path, at offset 0: write a new file beside the old one, sync it, and give it the name: at
@@ -161,9 +164,9 @@ enum rf_transfer_flags {
    * file is made without a name (O_TMPFILE), so that nothing is left behind by a crash.  Only if it
    * comes between the two system calls that name a file and replace another one with it, or where
    * the file system has no O_TMPFILE, a file ".NAME.ringfall-XXXXXX" may stay. The new file has the
-   * permissions (and, where that is allowed, the owner) of the old one; if there is none,
-   * request.mode less the umask.  A symbolic link is followed: what it names is replaced.  The
-   * other flags mean nothing here but PREALLOCATE.
+   * permissions of the old one with its access control list (and, where that is allowed, its owner
+   * and its group); if there is none, request.mode less the umask.  A symbolic link is followed:
+   * what it names is replaced.  The other flags mean nothing here but PREALLOCATE.
    */
   RF_TRANSFER_REPLACE = 1u << 3,
 };
