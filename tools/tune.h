@@ -172,8 +172,10 @@ struct tune {
 
 extern const char tune_command_name[];
 
-/* Makes the file, within a quarter of the time.  TOOL_OK or a line; tune_file_close() always. */
+/* Makes the file, empty, where there is room for it; and fills it, within a quarter of the time.
+ * TOOL_OK or a line; tune_file_close() always. */
 enum tool_exit tune_file_open(struct tune *tune);
+enum tool_exit tune_file_fill(struct tune *tune);
 void tune_file_close(struct tune_file *file);
 /* Sets the window: about that many bytes, in whole pieces. */
 void tune_file_set_window(struct tune_file *file, double bytes);

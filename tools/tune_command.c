@@ -283,6 +283,9 @@ static enum tool_exit open_engines(struct tune *tune) {
     else
       explain(&host.verdicts[b], tune->why_not[b], sizeof(tune->why_not[b]));
   }
+  if (opened == TOOL_OK && tune->engines[tune->usual] == NULL)
+    return tool_fail(tune_command_name, TOOL_FAILED, "%s: no backend works there: %s",
+                     options->directory, tune->why_not[tune->usual]);
   return opened;
 }
 
@@ -320,7 +323,8 @@ static enum tool_exit run(struct tune *tune) {
   tune->limit_ns = tune->begun_ns + (uint64_t)(tune->options.seconds * 1e9);
   tune->random = tune->options.seed;
   enum tool_exit status = tune_file_open(tune);
-  if (status == TOOL_OK) status = open_engines(tune);
+  if (status == TOOL_OK) status = open_engines(tune); /* while its trials still have room */
+  if (status == TOOL_OK) status = tune_file_fill(tune);
   if (status == TOOL_OK) status = lend_file(tune);
   if (status == TOOL_OK) status = search_all(tune);
   progress_erase();
