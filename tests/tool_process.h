@@ -132,6 +132,7 @@ struct World {
   std::string output;                                           // stdout goes to this file
   int error_fd = -1;                                            // stderr goes there
   int input_fd = -1;                                            // stdin comes from there
+  std::vector<int> closed;                                      // of stdin, stdout and stderr
 };
 
 struct Result {
@@ -256,6 +257,7 @@ private:
     dup2(world.input_fd >= 0 ? world.input_fd : null, 0);
     dup2(out, 1);
     dup2(world.error_fd >= 0 ? world.error_fd : err_, 2);
+    for (const int fd : world.closed) close(fd);
     unsetenv("RINGFALL_BACKEND");
     for (const auto &variable : world.environment)
       setenv(variable.first.c_str(), variable.second.c_str(), 1);

@@ -290,6 +290,40 @@ TEST_F(TransferTool, WriteRefusesWhatCannotBeWritten) {
   EXPECT_EQ(ReadFile(file_), "content");
 }
 
+// A file that is opened must not take the place of a stream that is closed: what is printed would
+// go into it, and what is read from the standard input come from it.
+TEST_F(TransferTool, NothingIsPrintedIntoAFileWhereTheStandardStreamsAreClosed) {
+  const std::string content = RandomBytes(kMiB);
+  ASSERT_TRUE(WriteFile(other_, content));
+  for (const std::vector<int> &closed :
+       {std::vector<int>{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}}) {
+    World world;
+    world.closed = closed;
+    const bool printed = std::count(closed.begin(), closed.end(), 1) == 0;
+    for (const Arguments &arguments :
+         {Arguments{"write", file_, other_}, Arguments{"write", "--replace", file_, other_},
+          Arguments{"copy", other_, file_}, Arguments{"read", other_, file_}}) {
+      ASSERT_TRUE(WriteFile(file_, "old"));
+      EXPECT_EQ(RunTool(arguments, world).exit_code, printed ? 0 : 1) << arguments[0];
+      EXPECT_TRUE(ReadFile(file_) == content) << arguments[0] << " " << arguments[1];
+    }
+    EXPECT_TRUE(ReadFile(other_) == content);
+  }
+}
+
+TEST_F(TransferTool, ClosedStandardStreamsAreNamed) {
+  ASSERT_TRUE(WriteFile(file_, "old"));
+  World world;
+  world.closed = {0};
+  Result result = RunTool({"write", file_}, world);
+  EXPECT_FAILS(result, 1);
+  EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
+  world.closed = {1};
+  result = RunTool({"read", file_, "-"}, world);
+  EXPECT_FAILS(result, 1);
+  EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
+}
+
 // What is asked to be on the disk must have been synced: where that is forbidden, it shows.
 TEST_F(TransferTool, WriteSyncsWhatItWasAskedTo) {
   struct Case {
