@@ -324,6 +324,37 @@ TEST_F(TransferTool, ClosedStandardStreamsAreNamed) {
   EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
 }
 
+TEST_F(TransferTool, ASignalEndsTheWaitForTheOtherSideOfAPipe) {
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_TRUE(WriteFile(file_, "content"));
+  for (const Arguments &arguments :
+       {Arguments{"read", file_, pipe}, Arguments{"write", other_, pipe}}) {
+    Process process(arguments);
+    usleep(
+        300000); // it is there by then; if not, the signal comes before the wait, which is as good
+    process.Signal(SIGTERM);
+    for (int i = 0; i < 1000 && !process.Ended(); i++) usleep(10000);
+    process.Signal(SIGKILL); // of no effect, unless it still waits
+    EXPECT_EQ(process.Wait().signal, SIGTERM) << arguments[0];
+  }
+}
+
+TEST_F(TransferTool, PassesThroughAPipeWhoeverComesFirst) {
+  const std::string pipe = directory_ / "pipe", content = RandomBytes(3 * kMiB);
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_TRUE(WriteFile(file_, content));
+  for (const bool reader_first : {false, true}) {
+    const Arguments read = {"read", file_, pipe}, write = {"write", other_, pipe};
+    Process first(reader_first ? write : read);
+    usleep(100000);
+    Process second(reader_first ? read : write);
+    EXPECT_EQ(first.Wait().exit_code, 0);
+    EXPECT_EQ(second.Wait().exit_code, 0);
+    EXPECT_TRUE(ReadFile(other_) == content);
+  }
+}
+
 // What is asked to be on the disk must have been synced: where that is forbidden, it shows.
 TEST_F(TransferTool, WriteSyncsWhatItWasAskedTo) {
   struct Case {
