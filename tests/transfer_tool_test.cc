@@ -324,6 +324,21 @@ TEST_F(TransferTool, ClosedStandardStreamsAreNamed) {
   EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
 }
 
+// Their size is 0: what goes by it would take them for empty, and for equal.
+TEST_F(TransferTool, FilesOfProcAreRefusedRatherThanTakenForEmpty) {
+  const std::string version = "/proc/version", status = "/proc/self/status";
+  if (ReadFile(version).empty()) GTEST_SKIP() << "no /proc";
+  EXPECT_FAILS(RunTool({"copy", version, file_}), 1);
+  EXPECT_FAILS(RunTool({"read", version}), 1);
+  EXPECT_FAILS(RunTool({"verify", version, "--against", status}), 2);
+  EXPECT_EQ(directory_.Names(), Names());
+  EXPECT_EQ(RunTool({"write", file_, version}).exit_code, 0); // reads up to the end
+  EXPECT_EQ(ReadFile(file_), ReadFile(version));
+  ASSERT_TRUE(WriteFile(other_, ""));
+  EXPECT_EQ(RunTool({"copy", other_, file_}).exit_code, 0);
+  EXPECT_EQ(ReadFile(file_), "");
+}
+
 TEST_F(TransferTool, ASignalEndsTheWaitForTheOtherSideOfAPipe) {
   const std::string pipe = directory_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
