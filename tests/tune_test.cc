@@ -429,6 +429,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Arguments{"tune", "--backend", "auto"}, Arguments{"tune", "--seed", "-1"},
                     Arguments{"tune", "--seed", "2147483648"}, Arguments{"tune", "--json=yes"},
                     Arguments{"tune", "--deepspeed", "-", "--json"},
+                    Arguments{"tune", "--output", "-"}, Arguments{"tune", "--report", "-"},
+                    Arguments{"tune", "--output", "x", "--report", "x"},
+                    Arguments{"tune", "--output", "x", "--deepspeed", "x"},
+                    Arguments{"tune", "--deepspeed", "x", "--report", "x"},
                     Arguments{"bench", "--config"}));
 
 TEST(TuneHelp, IsListedAndDocumentsItsOptions) {

@@ -107,14 +107,31 @@ static enum tool_exit parse_option(int found, void *into) {
   }
 }
 
+static bool is(const char *one, const char *other) {
+  return one != NULL && other != NULL && strcmp(one, other) == 0;
+}
+
+/* Three files, each of its own. */
+static enum tool_exit check_outputs(const struct tune_options *options) {
+  const char *output = options->output, *deepspeed = options->deepspeed, *report = options->report;
+  if (is(output, "-"))
+    return tool_fail(tune_command_name, TOOL_USAGE,
+                     "--output -: must be a file (--json has the configuration, too)");
+  if (is(report, "-"))
+    return tool_fail(tune_command_name, TOOL_USAGE, "--report -: must be a file");
+  if (is(deepspeed, "-") && options->json)
+    return tool_fail(tune_command_name, TOOL_USAGE, "--deepspeed - and --json exclude each other");
+  if (is(output, deepspeed) || is(output, report) || is(deepspeed, report))
+    return tool_fail(tune_command_name, TOOL_USAGE, "%s: one file cannot be written twice",
+                     is(output, deepspeed) || is(output, report) ? output : report);
+  return TOOL_OK;
+}
+
 static enum tool_exit check(const struct tune_options *options) {
   if (options->size < TUNE_SIZE_LEAST)
     return tool_fail(tune_command_name, TOOL_USAGE, "--size %llu: must be at least %llu",
                      (unsigned long long)options->size, (unsigned long long)TUNE_SIZE_LEAST);
-  const bool to_stdout = options->deepspeed != NULL && strcmp(options->deepspeed, "-") == 0;
-  if (to_stdout && options->json)
-    return tool_fail(tune_command_name, TOOL_USAGE, "--deepspeed - and --json exclude each other");
-  return TOOL_OK;
+  return check_outputs(options);
 }
 
 static enum tool_exit parse(int argc, char **argv, struct tune_options *options) {
@@ -153,7 +170,7 @@ static enum tool_exit output_open(struct output *output, const char *path) {
   char resolved[PATH_MAX];
   struct stat old;
   output->file.fd = output->file.directory_fd = -1;
-  if (path == NULL || strcmp(path, "-") == 0) return TOOL_OK;
+  if (path == NULL || is(path, "-")) return TOOL_OK;
   const bool exists = stat(path, &old) == 0;
   if (exists && !S_ISREG(old.st_mode))
     return tool_fail(tune_command_name, TOOL_FAILED, "%s: is not a regular file", path);
@@ -226,9 +243,8 @@ static char *page_text(const struct tune *tune, const struct tune_answers *answe
 }
 
 static enum tool_exit print(const struct tune *tune, const struct tune_answers *answers) {
-  const char *deepspeed = tune->options.deepspeed;
   if (tune->options.json) return tune_print_json(tune, answers);
-  if (deepspeed == NULL || strcmp(deepspeed, "-") != 0) {
+  if (!is(tune->options.deepspeed, "-")) {
     tune_print_table(tune, answers);
   } else {
     char *text = tune_deepspeed_text(answers);
