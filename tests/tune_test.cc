@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <ringfall/config.h>
+#include <sys/ioctl.h>
+
+#include <sstream>
 
 #include "tool_json.h"
 #include "tool_process.h"
@@ -460,6 +463,26 @@ TEST_F(TuneOnce, ShowsTheTimeThatIsLeftOnATerminal) {
   process.Signal(SIGINT);
   EXPECT_EQ(process.Wait().signal, SIGINT);
   EXPECT_NE(shown.find(" s left ["), std::string::npos) << shown;
+}
+
+TEST_F(TuneOnce, ShowsLinesThatDoNotWrapOnANarrowTerminal) {
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  struct winsize size = {};
+  size.ws_col = 40;
+  ASSERT_EQ(ioctl(terminal.slave(), TIOCSWINSZ, &size), 0);
+  World world;
+  world.error_fd = terminal.slave();
+  Process process({"tune", directory_.path(), "--time", "100", "--size", "4M"}, world);
+  std::string shown;
+  EXPECT_TRUE(process.Until([&] {
+    shown += terminal.Shown();
+    return shown.find("tuning read, 9") != std::string::npos;
+  }));
+  process.Signal(SIGINT);
+  EXPECT_EQ(process.Wait().signal, SIGINT);
+  std::istringstream lines(shown);
+  for (std::string line; std::getline(lines, line, '\r');) EXPECT_LT(line.size(), 40u) << line;
 }
 
 // ---- bench --config ----
