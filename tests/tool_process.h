@@ -129,6 +129,7 @@ struct World {
   bool kills = false;                                           // those end the process instead
   bool no_tmpfile = false;                                      // O_TMPFILE: EOPNOTSUPP
   rlim_t file_size = RLIM_INFINITY;                             // RLIMIT_FSIZE
+  rlim_t descriptors = RLIM_INFINITY;                           // RLIMIT_NOFILE
   std::string output;                                           // stdout goes to this file
   int error_fd = -1;                                            // stderr goes there
   int input_fd = -1;                                            // stdin comes from there
@@ -264,6 +265,10 @@ private:
     if (world.file_size != RLIM_INFINITY) {
       const rlimit limit = {world.file_size, world.file_size};
       setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (world.descriptors != RLIM_INFINITY) {
+      const rlimit limit = {world.descriptors, world.descriptors};
+      setrlimit(RLIMIT_NOFILE, &limit);
     }
     std::vector<char *> argv;
     argv.push_back(const_cast<char *>(program.c_str()));

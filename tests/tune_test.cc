@@ -416,6 +416,20 @@ TEST_F(TuneOnce, RefusesDirectoriesThatCannotBeUsed) {
   EXPECT_FAILS(RunTool({"tune", "/proc"}), 1);
 }
 
+TEST_F(TuneOnce, SaysWhyItFailsWithFewDescriptors) {
+  for (const rlim_t descriptors : {4, 5, 6, 7, 8, 9, 10}) {
+    World world;
+    world.descriptors = descriptors;
+    const Result result = RunTool(Tune(directory_.path()), world);
+    if (result.exit_code == 0) continue; // enough
+    EXPECT_FAILS(result, 1);
+    // "Operation not supported": a ring that was there, and for which nothing else is left.
+    EXPECT_TRUE(result.err.find(strerror(EMFILE)) != std::string::npos ||
+                result.err.find(strerror(EOPNOTSUPP)) != std::string::npos)
+        << result.err;
+  }
+}
+
 class TuneCommandLine : public testing::TestWithParam<Arguments> {};
 
 TEST_P(TuneCommandLine, IsRefusedWithOneLineAndCodeTwo) {

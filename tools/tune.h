@@ -65,7 +65,7 @@ struct tune_candidate {
   unsigned trials; /* that are kept in `trial`: the first TUNE_TRIALS */
   struct tune_figures trial[TUNE_TRIALS];
   unsigned curves, late; /* of them: the first for the curves, the first of the last part */
-  bool failed;           /* no pool could be opened with it */
+  int failed;            /* no pool could be opened with it: what rf_pool_open() answered */
 };
 
 /* Disks become slower and faster by the minute, so only what was tried in the same part of the
