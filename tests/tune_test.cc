@@ -401,12 +401,14 @@ TEST_F(TuneOnce, RefusesWhatALimitForbids) {
 TEST_F(TuneOnce, RefusesFilesThatCannotBeWrittenBeforeItMeasures) {
   const std::string pipe = output_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_EQ(symlink("nothing", (output_ / "link").c_str()), 0);
   for (const char *option : {"--output", "--deepspeed", "--report"})
-    for (const std::string &path : {output_ / "no/where", pipe, output_.path()})
+    for (const std::string &path : {output_ / "no/where", pipe, output_.path(), output_ / "link"})
       EXPECT_FAILS(RunTool({"tune", directory_.path(), "--time", "600", option, path}), 1)
           << option << " " << path;
   struct stat found;
   EXPECT_TRUE(stat(pipe.c_str(), &found) == 0 && S_ISFIFO(found.st_mode));
+  EXPECT_TRUE(lstat((output_ / "link").c_str(), &found) == 0 && S_ISLNK(found.st_mode));
 }
 
 TEST_F(TuneOnce, RefusesDirectoriesThatCannotBeUsed) {

@@ -174,6 +174,8 @@ static enum tool_exit output_open(struct output *output, const char *path) {
   const bool exists = stat(path, &old) == 0;
   if (exists && !S_ISREG(old.st_mode))
     return tool_fail(tune_command_name, TOOL_FAILED, "%s: is not a regular file", path);
+  if (!exists && lstat(path, &old) == 0)
+    return tool_fail(tune_command_name, TOOL_FAILED, "%s: a symbolic link to nothing", path);
   /* What a symbolic link names is replaced, not the link. */
   const char *target = exists && realpath(path, resolved) != NULL ? resolved : path;
   const int status = rf_new_file_open(&output->file, target, RF_NEW_FILE_TO_PUBLISH, 0666);
