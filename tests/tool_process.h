@@ -129,9 +129,11 @@ struct World {
   bool kills = false;                                           // those end the process instead
   bool no_tmpfile = false;                                      // O_TMPFILE: EOPNOTSUPP
   rlim_t file_size = RLIM_INFINITY;                             // RLIMIT_FSIZE
+  rlim_t descriptors = RLIM_INFINITY;                           // RLIMIT_NOFILE
   std::string output;                                           // stdout goes to this file
   int error_fd = -1;                                            // stderr goes there
   int input_fd = -1;                                            // stdin comes from there
+  std::vector<int> closed;                                      // of stdin, stdout and stderr
 };
 
 struct Result {
@@ -256,12 +258,17 @@ private:
     dup2(world.input_fd >= 0 ? world.input_fd : null, 0);
     dup2(out, 1);
     dup2(world.error_fd >= 0 ? world.error_fd : err_, 2);
+    for (const int fd : world.closed) close(fd);
     unsetenv("RINGFALL_BACKEND");
     for (const auto &variable : world.environment)
       setenv(variable.first.c_str(), variable.second.c_str(), 1);
     if (world.file_size != RLIM_INFINITY) {
       const rlimit limit = {world.file_size, world.file_size};
       setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (world.descriptors != RLIM_INFINITY) {
+      const rlimit limit = {world.descriptors, world.descriptors};
+      setrlimit(RLIMIT_NOFILE, &limit);
     }
     std::vector<char *> argv;
     argv.push_back(const_cast<char *>(program.c_str()));

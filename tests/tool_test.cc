@@ -590,6 +590,18 @@ TEST_F(SmallFileSystem, IsBenchedWithASmallerFile) {
   EXPECT_LE(json_integer_value(size), kMiB);
 }
 
+TEST_F(SmallFileSystem, IsTunedWithAFileThatTakesAllOfIt) {
+  ASSERT_EQ(mount("none", small_.c_str(), "tmpfs", MS_REMOUNT, "size=4m"), 0);
+  for (const char *backend : {"threads", "all"}) { // a ring may keep the room for a while
+    const Result result =
+        RunTool({"tune", small_, "--backend", backend, "--size", "4M", "--time", "0.3"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+  }
+  EXPECT_FAILS(RunTool({"tune", small_, "--size", "8M", "--time", "0.3"}), 1);
+  EXPECT_EQ(Directory::Names(small_), Names());
+}
+
 // ---- bench ----
 
 class Bench : public testing::Test {

@@ -290,6 +290,86 @@ TEST_F(TransferTool, WriteRefusesWhatCannotBeWritten) {
   EXPECT_EQ(ReadFile(file_), "content");
 }
 
+// A file that is opened must not take the place of a stream that is closed: what is printed would
+// go into it, and what is read from the standard input come from it.
+TEST_F(TransferTool, NothingIsPrintedIntoAFileWhereTheStandardStreamsAreClosed) {
+  const std::string content = RandomBytes(kMiB);
+  ASSERT_TRUE(WriteFile(other_, content));
+  for (const std::vector<int> &closed :
+       {std::vector<int>{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}}) {
+    World world;
+    world.closed = closed;
+    const bool printed = std::count(closed.begin(), closed.end(), 1) == 0;
+    for (const Arguments &arguments :
+         {Arguments{"write", file_, other_}, Arguments{"write", "--replace", file_, other_},
+          Arguments{"copy", other_, file_}, Arguments{"read", other_, file_}}) {
+      ASSERT_TRUE(WriteFile(file_, "old"));
+      EXPECT_EQ(RunTool(arguments, world).exit_code, printed ? 0 : 1) << arguments[0];
+      EXPECT_TRUE(ReadFile(file_) == content) << arguments[0] << " " << arguments[1];
+    }
+    EXPECT_TRUE(ReadFile(other_) == content);
+  }
+}
+
+TEST_F(TransferTool, ClosedStandardStreamsAreNamed) {
+  ASSERT_TRUE(WriteFile(file_, "old"));
+  World world;
+  world.closed = {0};
+  Result result = RunTool({"write", file_}, world);
+  EXPECT_FAILS(result, 1);
+  EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
+  world.closed = {1};
+  result = RunTool({"read", file_, "-"}, world);
+  EXPECT_FAILS(result, 1);
+  EXPECT_NE(result.err.find(strerror(EBADF)), std::string::npos) << result.err;
+}
+
+// Their size is 0: what goes by it would take them for empty, and for equal.
+TEST_F(TransferTool, FilesOfProcAreRefusedRatherThanTakenForEmpty) {
+  const std::string version = "/proc/version", status = "/proc/self/status";
+  if (ReadFile(version).empty()) GTEST_SKIP() << "no /proc";
+  EXPECT_FAILS(RunTool({"copy", version, file_}), 1);
+  EXPECT_FAILS(RunTool({"read", version}), 1);
+  EXPECT_FAILS(RunTool({"verify", version, "--against", status}), 2);
+  EXPECT_EQ(directory_.Names(), Names());
+  EXPECT_EQ(RunTool({"write", file_, version}).exit_code, 0); // reads up to the end
+  EXPECT_EQ(ReadFile(file_), ReadFile(version));
+  ASSERT_TRUE(WriteFile(other_, ""));
+  EXPECT_EQ(RunTool({"copy", other_, file_}).exit_code, 0);
+  EXPECT_EQ(ReadFile(file_), "");
+}
+
+TEST_F(TransferTool, ASignalEndsTheWaitForTheOtherSideOfAPipe) {
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_TRUE(WriteFile(file_, "content"));
+  for (const Arguments &arguments :
+       {Arguments{"read", file_, pipe}, Arguments{"write", other_, pipe}}) {
+    Process process(arguments);
+    usleep(
+        300000); // it is there by then; if not, the signal comes before the wait, which is as good
+    process.Signal(SIGTERM);
+    for (int i = 0; i < 1000 && !process.Ended(); i++) usleep(10000);
+    process.Signal(SIGKILL); // of no effect, unless it still waits
+    EXPECT_EQ(process.Wait().signal, SIGTERM) << arguments[0];
+  }
+}
+
+TEST_F(TransferTool, PassesThroughAPipeWhoeverComesFirst) {
+  const std::string pipe = directory_ / "pipe", content = RandomBytes(3 * kMiB);
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_TRUE(WriteFile(file_, content));
+  for (const bool reader_first : {false, true}) {
+    const Arguments read = {"read", file_, pipe}, write = {"write", other_, pipe};
+    Process first(reader_first ? write : read);
+    usleep(100000);
+    Process second(reader_first ? read : write);
+    EXPECT_EQ(first.Wait().exit_code, 0);
+    EXPECT_EQ(second.Wait().exit_code, 0);
+    EXPECT_TRUE(ReadFile(other_) == content);
+  }
+}
+
 // What is asked to be on the disk must have been synced: where that is forbidden, it shows.
 TEST_F(TransferTool, WriteSyncsWhatItWasAskedTo) {
   struct Case {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <ringfall/config.h>
+#include <sys/ioctl.h>
+
+#include <sstream>
 
 #include "tool_json.h"
 #include "tool_process.h"
@@ -398,12 +401,14 @@ TEST_F(TuneOnce, RefusesWhatALimitForbids) {
 TEST_F(TuneOnce, RefusesFilesThatCannotBeWrittenBeforeItMeasures) {
   const std::string pipe = output_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_EQ(symlink("nothing", (output_ / "link").c_str()), 0);
   for (const char *option : {"--output", "--deepspeed", "--report"})
-    for (const std::string &path : {output_ / "no/where", pipe, output_.path()})
+    for (const std::string &path : {output_ / "no/where", pipe, output_.path(), output_ / "link"})
       EXPECT_FAILS(RunTool({"tune", directory_.path(), "--time", "600", option, path}), 1)
           << option << " " << path;
   struct stat found;
   EXPECT_TRUE(stat(pipe.c_str(), &found) == 0 && S_ISFIFO(found.st_mode));
+  EXPECT_TRUE(lstat((output_ / "link").c_str(), &found) == 0 && S_ISLNK(found.st_mode));
 }
 
 TEST_F(TuneOnce, RefusesDirectoriesThatCannotBeUsed) {
@@ -411,6 +416,20 @@ TEST_F(TuneOnce, RefusesDirectoriesThatCannotBeUsed) {
   EXPECT_FAILS(RunTool({"tune", directory_ / "missing"}), 1);
   EXPECT_FAILS(RunTool({"tune", output_ / "file"}), 1);
   EXPECT_FAILS(RunTool({"tune", "/proc"}), 1);
+}
+
+TEST_F(TuneOnce, SaysWhyItFailsWithFewDescriptors) {
+  for (const rlim_t descriptors : {4, 5, 6, 7, 8, 9, 10}) {
+    World world;
+    world.descriptors = descriptors;
+    const Result result = RunTool(Tune(directory_.path()), world);
+    if (result.exit_code == 0) continue; // enough
+    EXPECT_FAILS(result, 1);
+    // "Operation not supported": a ring that was there, and for which nothing else is left.
+    EXPECT_TRUE(result.err.find(strerror(EMFILE)) != std::string::npos ||
+                result.err.find(strerror(EOPNOTSUPP)) != std::string::npos)
+        << result.err;
+  }
 }
 
 class TuneCommandLine : public testing::TestWithParam<Arguments> {};
@@ -429,6 +448,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Arguments{"tune", "--backend", "auto"}, Arguments{"tune", "--seed", "-1"},
                     Arguments{"tune", "--seed", "2147483648"}, Arguments{"tune", "--json=yes"},
                     Arguments{"tune", "--deepspeed", "-", "--json"},
+                    Arguments{"tune", "--output", "-"}, Arguments{"tune", "--report", "-"},
+                    Arguments{"tune", "--output", "x", "--report", "x"},
+                    Arguments{"tune", "--output", "x", "--deepspeed", "x"},
+                    Arguments{"tune", "--deepspeed", "x", "--report", "x"},
                     Arguments{"bench", "--config"}));
 
 TEST(TuneHelp, IsListedAndDocumentsItsOptions) {
@@ -456,6 +479,26 @@ TEST_F(TuneOnce, ShowsTheTimeThatIsLeftOnATerminal) {
   process.Signal(SIGINT);
   EXPECT_EQ(process.Wait().signal, SIGINT);
   EXPECT_NE(shown.find(" s left ["), std::string::npos) << shown;
+}
+
+TEST_F(TuneOnce, ShowsLinesThatDoNotWrapOnANarrowTerminal) {
+  const Terminal terminal;
+  if (!terminal.usable()) GTEST_SKIP() << "no pseudo terminals here";
+  struct winsize size = {};
+  size.ws_col = 40;
+  ASSERT_EQ(ioctl(terminal.slave(), TIOCSWINSZ, &size), 0);
+  World world;
+  world.error_fd = terminal.slave();
+  Process process({"tune", directory_.path(), "--time", "100", "--size", "4M"}, world);
+  std::string shown;
+  EXPECT_TRUE(process.Until([&] {
+    shown += terminal.Shown();
+    return shown.find("tuning read, 9") != std::string::npos;
+  }));
+  process.Signal(SIGINT);
+  EXPECT_EQ(process.Wait().signal, SIGINT);
+  std::istringstream lines(shown);
+  for (std::string line; std::getline(lines, line, '\r');) EXPECT_LT(line.size(), 40u) << line;
 }
 
 // ---- bench --config ----

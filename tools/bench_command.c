@@ -55,8 +55,8 @@ static const char usage[] =
     "\n"
     "Exit codes:\n"
     "  0  ran, and all data that was checked is right\n"
-    "  1  failed: an I/O error, no space, DIR or F cannot be used\n"
-    "  2  bad usage\n"
+    "  1  failed: an I/O error, no space, a directory or file that cannot be used\n"
+    "  2  bad usage, or the file of --config cannot be loaded\n"
     "  3  the backend named with --backend does not work here\n"
     "  4  data came back other than it was written\n"
     "  A signal that stops it ends it as that signal does; the file goes away.\n";

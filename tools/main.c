@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The program `ringfall`: finds the command and ends as it says. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -84,7 +85,17 @@ static enum tool_exit dispatch(int argc, char **argv) {
   return tool_finish_output(NULL, TOOL_OK);
 }
 
+/* A file that is opened must not get the number of a standard stream that is closed: what is
+ * printed would go into it.  What takes that place can be neither read nor written (EBADF, as
+ * before). */
+static bool occupy_closed_streams(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH | O_CLOEXEC) != fd) return false;
+  return true;
+}
+
 int main(int argc, char **argv) {
+  if (!occupy_closed_streams()) return TOOL_FAILED; /* there is nowhere to say why */
   signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error to be told (EFBIG), not an end */
   stop_signals_catch();
   const enum tool_exit status = dispatch(argc - 1, argv + 1);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -12,6 +13,7 @@
 #define SHOW_AFTER_NS UINT64_C(1000000000)
 #define REDRAW_NS     UINT64_C(100000000)
 #define BAR           30u
+#define COLUMNS_MOST  79u
 
 static struct {
   bool terminal;
@@ -25,6 +27,13 @@ void progress_start(void) {
   progress.started_ns = tool_now_ns();
 }
 
+/* At most so many columns: a longer line would wrap and could not be erased. */
+static unsigned room(void) {
+  struct winsize size;
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return COLUMNS_MOST;
+  return size.ws_col <= COLUMNS_MOST ? size.ws_col - 1u : COLUMNS_MOST;
+}
+
 static void draw(const char *what, uint64_t done, uint64_t total) {
   double share = total > 0 ? (double)done / (double)total : 1.0;
   if (share > 1.0) share = 1.0;
@@ -33,9 +42,11 @@ static void draw(const char *what, uint64_t done, uint64_t total) {
   memset(bar, '#', full);
   memset(bar + full, '.', BAR - full);
   bar[BAR] = '\0';
-  char line[80]; /* at most 79 columns: a longer line would wrap and could not be erased */
-  const int length =
-      snprintf(line, sizeof(line), "%.30s [%s] %3u %%", what, bar, (unsigned)(share * 100));
+  char line[COLUMNS_MOST + 1];
+  const unsigned percent = (unsigned)(share * 100), most = room();
+  int length = snprintf(line, sizeof(line), "%.30s [%s] %3u %%", what, bar, percent);
+  if (length > (int)most)
+    length = snprintf(line, most + 1, "%3u %% %.30s", percent, what); /* cut off, if need be */
   if (length < 0) return;
   const unsigned columns = (unsigned)strlen(line);
   const unsigned blank = progress.columns > columns ? progress.columns - columns : 0;

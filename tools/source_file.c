@@ -24,6 +24,18 @@ const char *file_kind(const struct stat *stat) {
   }
 }
 
+/* Files of /proc and the like say that they are empty, and are not.  Some of them wait for content.
+ */
+static bool hides_content(int fd) {
+  struct stat now;
+  char byte;
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return false;
+  const ssize_t count = pread(fd, &byte, 1, 0);
+  (void)fcntl(fd, F_SETFL, flags);
+  return count > 0 && fstat(fd, &now) == 0 && now.st_size == 0; /* it may just have grown */
+}
+
 enum tool_exit source_file_open(const char *command, const char *name, struct source_file *source) {
   source->name = name;
   source->fd = -1;
@@ -35,6 +47,9 @@ enum tool_exit source_file_open(const char *command, const char *name, struct so
   source->fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
   if (source->fd < 0 || fstat(source->fd, &source->stat) != 0)
     return tool_fail(command, TOOL_FAILED, "%s: cannot open: %s", name, strerror(errno));
+  if (S_ISREG(source->stat.st_mode) && source->stat.st_size == 0 && hides_content(source->fd))
+    return tool_fail(command, TOOL_FAILED, "%s: has content though its size is 0 (cat reads it)",
+                     name);
   return TOOL_OK;
 }
 

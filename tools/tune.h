@@ -65,7 +65,7 @@ struct tune_candidate {
   unsigned trials; /* that are kept in `trial`: the first TUNE_TRIALS */
   struct tune_figures trial[TUNE_TRIALS];
   unsigned curves, late; /* of them: the first for the curves, the first of the last part */
-  bool failed;           /* no pool could be opened with it */
+  int failed;            /* no pool could be opened with it: what rf_pool_open() answered */
 };
 
 /* Disks become slower and faster by the minute, so only what was tried in the same part of the
@@ -172,8 +172,10 @@ struct tune {
 
 extern const char tune_command_name[];
 
-/* Makes the file, within a quarter of the time.  TOOL_OK or a line; tune_file_close() always. */
+/* Makes the file, empty, where there is room for it; and fills it, within a quarter of the time.
+ * TOOL_OK or a line; tune_file_close() always. */
 enum tool_exit tune_file_open(struct tune *tune);
+enum tool_exit tune_file_fill(struct tune *tune);
 void tune_file_close(struct tune_file *file);
 /* Sets the window: about that many bytes, in whole pieces. */
 void tune_file_set_window(struct tune_file *file, double bytes);

@@ -107,14 +107,31 @@ static enum tool_exit parse_option(int found, void *into) {
   }
 }
 
+static bool is(const char *one, const char *other) {
+  return one != NULL && other != NULL && strcmp(one, other) == 0;
+}
+
+/* Three files, each of its own. */
+static enum tool_exit check_outputs(const struct tune_options *options) {
+  const char *output = options->output, *deepspeed = options->deepspeed, *report = options->report;
+  if (is(output, "-"))
+    return tool_fail(tune_command_name, TOOL_USAGE,
+                     "--output -: must be a file (--json has the configuration, too)");
+  if (is(report, "-"))
+    return tool_fail(tune_command_name, TOOL_USAGE, "--report -: must be a file");
+  if (is(deepspeed, "-") && options->json)
+    return tool_fail(tune_command_name, TOOL_USAGE, "--deepspeed - and --json exclude each other");
+  if (is(output, deepspeed) || is(output, report) || is(deepspeed, report))
+    return tool_fail(tune_command_name, TOOL_USAGE, "%s: one file cannot be written twice",
+                     is(output, deepspeed) || is(output, report) ? output : report);
+  return TOOL_OK;
+}
+
 static enum tool_exit check(const struct tune_options *options) {
   if (options->size < TUNE_SIZE_LEAST)
     return tool_fail(tune_command_name, TOOL_USAGE, "--size %llu: must be at least %llu",
                      (unsigned long long)options->size, (unsigned long long)TUNE_SIZE_LEAST);
-  const bool to_stdout = options->deepspeed != NULL && strcmp(options->deepspeed, "-") == 0;
-  if (to_stdout && options->json)
-    return tool_fail(tune_command_name, TOOL_USAGE, "--deepspeed - and --json exclude each other");
-  return TOOL_OK;
+  return check_outputs(options);
 }
 
 static enum tool_exit parse(int argc, char **argv, struct tune_options *options) {
@@ -153,10 +170,12 @@ static enum tool_exit output_open(struct output *output, const char *path) {
   char resolved[PATH_MAX];
   struct stat old;
   output->file.fd = output->file.directory_fd = -1;
-  if (path == NULL || strcmp(path, "-") == 0) return TOOL_OK;
+  if (path == NULL || is(path, "-")) return TOOL_OK;
   const bool exists = stat(path, &old) == 0;
   if (exists && !S_ISREG(old.st_mode))
     return tool_fail(tune_command_name, TOOL_FAILED, "%s: is not a regular file", path);
+  if (!exists && lstat(path, &old) == 0)
+    return tool_fail(tune_command_name, TOOL_FAILED, "%s: a symbolic link to nothing", path);
   /* What a symbolic link names is replaced, not the link. */
   const char *target = exists && realpath(path, resolved) != NULL ? resolved : path;
   const int status = rf_new_file_open(&output->file, target, RF_NEW_FILE_TO_PUBLISH, 0666);
@@ -226,9 +245,8 @@ static char *page_text(const struct tune *tune, const struct tune_answers *answe
 }
 
 static enum tool_exit print(const struct tune *tune, const struct tune_answers *answers) {
-  const char *deepspeed = tune->options.deepspeed;
   if (tune->options.json) return tune_print_json(tune, answers);
-  if (deepspeed == NULL || strcmp(deepspeed, "-") != 0) {
+  if (!is(tune->options.deepspeed, "-")) {
     tune_print_table(tune, answers);
   } else {
     char *text = tune_deepspeed_text(answers);
@@ -283,6 +301,9 @@ static enum tool_exit open_engines(struct tune *tune) {
     else
       explain(&host.verdicts[b], tune->why_not[b], sizeof(tune->why_not[b]));
   }
+  if (opened == TOOL_OK && tune->engines[tune->usual] == NULL)
+    return tool_fail(tune_command_name, TOOL_FAILED, "%s: no backend works there: %s",
+                     options->directory, tune->why_not[tune->usual]);
   return opened;
 }
 
@@ -320,7 +341,8 @@ static enum tool_exit run(struct tune *tune) {
   tune->limit_ns = tune->begun_ns + (uint64_t)(tune->options.seconds * 1e9);
   tune->random = tune->options.seed;
   enum tool_exit status = tune_file_open(tune);
-  if (status == TOOL_OK) status = open_engines(tune);
+  if (status == TOOL_OK) status = open_engines(tune); /* while its trials still have room */
+  if (status == TOOL_OK) status = tune_file_fill(tune);
   if (status == TOOL_OK) status = lend_file(tune);
   if (status == TOOL_OK) status = search_all(tune);
   progress_erase();

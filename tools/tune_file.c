@@ -48,12 +48,19 @@ static enum tool_exit no_room(const struct tune *tune, uint64_t free_bytes) {
                    bytes_name(free_bytes, &there));
 }
 
+static enum tool_exit look_for_room(struct tune *tune, uint64_t *free_bytes) {
+  struct statvfs space;
+  if (fstatvfs(tune->file.new_file.fd, &space) != 0)
+    return fail(tune, "cannot be looked at", errno);
+  *free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+  return *free_bytes < tune->file.size ? no_room(tune, *free_bytes) : TOOL_OK;
+}
+
 static enum tool_exit take_room(struct tune *tune) {
   struct tune_file *file = &tune->file;
-  struct statvfs space;
-  if (fstatvfs(file->new_file.fd, &space) != 0) return fail(tune, "cannot be looked at", errno);
-  const uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
-  if (free_bytes < file->size) return no_room(tune, free_bytes);
+  uint64_t free_bytes;
+  const enum tool_exit status = look_for_room(tune, &free_bytes);
+  if (status != TOOL_OK) return status;
   if (fallocate(file->new_file.fd, 0, 0, (off_t)file->size) == 0 || errno == EOPNOTSUPP ||
       errno == ENOSYS || errno == EINTR)
     return TOOL_OK;
@@ -117,11 +124,16 @@ static enum tool_exit go_direct(struct tune *tune) {
 
 enum tool_exit tune_file_open(struct tune *tune) {
   struct tune_file *file = &tune->file;
+  uint64_t free_bytes;
   file->new_file.fd = file->new_file.directory_fd = -1;
   file->size = tune->options.size - tune->options.size % TUNE_SIZE_LEAST;
   pattern_init(&file->pattern, tune->options.seed + 1);
-  enum tool_exit status = make(tune);
-  if (status == TOOL_OK) status = take_room(tune);
+  const enum tool_exit status = make(tune);
+  return status == TOOL_OK ? look_for_room(tune, &free_bytes) : status;
+}
+
+enum tool_exit tune_file_fill(struct tune *tune) {
+  enum tool_exit status = take_room(tune);
   if (status == TOOL_OK) status = allocate(tune);
   if (status == TOOL_OK) status = fill(tune);
   if (status == TOOL_OK) status = go_direct(tune);

@@ -213,7 +213,7 @@ static json_t *candidate_json(const struct tune_candidate *candidate, enum tune_
     json_object_set_new(json, "p50_us", json_real(summary.median.p50_us));
     json_object_set_new(json, "p99_us", json_real(summary.median.p99_us));
   }
-  json_object_set_new(json, "failed", json_boolean(candidate->failed));
+  json_object_set_new(json, "failed", json_boolean(candidate->failed != 0));
   json_object_set_new(json, "trials", trials);
   return json;
 }
@@ -236,7 +236,7 @@ static json_t *final_json(const struct tune_direction *direction) {
 static json_t *direction_json(const struct tune_direction *direction) {
   json_t *all = json_array();
   for (unsigned i = 0; i < direction->count; i++)
-    if (direction->candidates[i].trials > 0 || direction->candidates[i].failed)
+    if (direction->candidates[i].trials > 0 || direction->candidates[i].failed != 0)
       json_array_append_new(all, candidate_json(&direction->candidates[i], TUNE_ALL));
   return json_pack(
       "{s:s, s:b, s:I, s:I, s:o, s:o, s:b, s:o, s:o}", "direction", tune_side_name(direction->side),

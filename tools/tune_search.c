@@ -438,9 +438,11 @@ static enum tool_exit calibrate(struct search *search) {
   tune->trial_ns = 0;
   enum tool_exit status = try_one(search, direction->defaults, &figures);
   if (status != TOOL_OK) return status;
-  if (direction->candidates[direction->defaults].failed)
-    return tool_fail(tune_command_name, TOOL_FAILED, "%s: no pool can be opened",
-                     rf_backend_name(tune->usual));
+  const int failed = direction->candidates[direction->defaults].failed;
+  if (failed != 0)
+    return tool_fail(tune_command_name, TOOL_FAILED, "%s: no pool can be opened: %s",
+                     rf_backend_name(tune->usual),
+                     status_words(RF_FROM_POOL, failed, &(struct status_room){0}));
   tune_file_set_window(&tune->file,
                        figures.mib_per_second * (1 << 20) * (double)tune->slice_ns / 1e9);
   direction->candidates[direction->defaults].trials = 0; /* of another window */

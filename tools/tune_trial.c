@@ -174,9 +174,9 @@ enum tool_exit tune_trial(struct tune *tune, struct tune_direction *direction, u
   struct trial trial = {.tune = tune, .direction = direction, .point = &tried->point};
   const uint64_t begun = tool_now_ns();
   memset(figures, 0, sizeof(*figures));
-  if (tried->failed) return TOOL_OK;
-  tried->failed = open_pool(&trial) != 0; /* too many workers, or too deep for aio-max-nr */
-  if (tried->failed) return TOOL_OK;
+  if (tried->failed != 0) return TOOL_OK;
+  tried->failed = open_pool(&trial); /* too many workers, or too deep for aio-max-nr */
+  if (tried->failed != 0) return TOOL_OK;
   trial.offset = tune_file_next(&tune->file);
   prepare(&trial);
   measure(&trial, figures);

@@ -30,6 +30,21 @@ makes() { follow "$1" && expect_program "$1" "$said"; }
 # needs: the shared libraries that a program asks for.
 needs() { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p'; }
 
+# The next minor version may break programs: beside it this one goes on, and a program that wants this
+# one does not start with that one alone.
+other_minor() {
+  local next=libringfall.so.0.2
+  mkdir other both
+  sed "s/$soname/$next/" "$PREFIX/lib/libringfall.so.$version" >other/$next.0
+  ln -s $next.0 other/$next
+  ln -s $next other/libringfall.so
+  cp -a "$PREFIX"/lib/libringfall.so.* other/* both/
+  said=$(LD_LIBRARY_PATH=both ./program 2>&1) || wrong "a program does not start beside $next" "$said"
+  expect_program "beside $next" "$said"
+  ! said=$(LD_LIBRARY_PATH=other ./program 2>&1) || wrong "a program starts with $next" "$said"
+  grep -q "$soname: cannot open shared object file" <<<"$said" || wrong "without $soname" "$said"
+}
+
 # A program that tests with faults, with each of the libraries.
 use_faults() {
   cat >faults.c <<END
@@ -81,7 +96,8 @@ use_it() {
       ;;
     *)
       makes shared
-      [[ $(needs program) == *libringfall.so.0* ]] || wrong "shared: not linked with libringfall.so.0"
+      needs program | grep -qx "$soname" || wrong "shared: not linked with $soname" "$(needs program)"
+      other_minor
       makes static
       [ -z "$(needs program)" ] || wrong "static: needs a library" "$(needs program)"
       makes archive
@@ -94,7 +110,7 @@ use_it() {
   block "cmake CMakeLists.txt" >CMakeLists.txt
   follow cmake
   [ "$(grep -c '^one answer each$' <<<"$said")" -eq 2 ] || wrong "CMake: two programs should run" "$said"
-  [[ $(needs build/program) == *libringfall.so.0* ]] || wrong "CMake: ringfall::ringfall is not shared"
+  needs build/program | grep -qx "$soname" || wrong "CMake: ringfall::ringfall is not $soname" "$(needs build/program)"
   [[ $(needs build/program-static) != *libringfall* ]] || wrong "CMake: ringfall::static is shared"
 
   said=$("$PREFIX/bin/ringfall" --version 2>&1)
@@ -174,7 +190,7 @@ check_symbols() {
   sed -i 's/@@.*//' exported
   same "what libringfall.so exports" declared exported
   said=$(readelf -d "$shared" | sed -n 's/.*SONAME.*\[\(.*\)\]$/\1/p')
-  [ "$said" = libringfall.so.0 ] || wrong "libringfall.so calls itself '$said'"
+  [ "$said" = "$soname" ] || wrong "libringfall.so calls itself '$said'"
   said=$(nm -D -u "$shared" | grep -E ' (io_|uring)')
   [ -z "$said" ] || wrong "libringfall.so needs liburing or libaio" "$said"
   said=$(readelf -d "$shared" | grep NEEDED | grep -vE '\[(libc|libpthread|ld-linux[^]]*)\.so')
@@ -198,8 +214,10 @@ check_tarball() {
   [ -z "$said" ] || wrong "owners or dates in the tarball" "$said"
   tar -tzf "$tarball" | sed 's|/$||' >order
   said=$(LC_ALL=C sort -c order 2>&1) || wrong "the tarball is not in order" "$said"
-  [ "$(readlink "$installed/lib/libringfall.so.0")" = "libringfall.so.$version" ] || wrong "libringfall.so.0"
-  [ "$(readlink "$installed/lib/libringfall.so")" = libringfall.so.0 ] || wrong "libringfall.so"
+  [ "$(readlink "$installed/lib/$soname")" = "libringfall.so.$version" ] || wrong "$soname"
+  [ "$(readlink "$installed/lib/libringfall.so")" = "$soname" ] || wrong "libringfall.so"
+  said=$(cd "$installed/lib" && echo libringfall.so*)
+  [ "$said" = "libringfall.so $soname libringfall.so.$version" ] || wrong "other names of libringfall.so" "$said"
   for file in bin/ringfall share/doc/ringfall/{LICENSE,README.md,CHANGELOG.md} \
     share/bash-completion/completions/ringfall share/man/man7/ringfall.7; do
     [ -s "$installed/$file" ] || wrong "no $file in the tarball"
@@ -210,6 +228,7 @@ installed=$scratch/installed
 mkdir "$installed"
 tar -xzf "$tarball" --strip-components=1 -C "$installed"
 version=$(sed -n 's/^#define RF_VERSION_[A-Z]* \([0-9]*\).*/\1/p' "$installed/include/ringfall/version.h" | paste -s -d .)
+soname=libringfall.so.${version%.*} # until 1.0; see docs/installing.md
 cd "$scratch" || exit 1
 check_tarball
 check_symbols

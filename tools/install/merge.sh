@@ -61,11 +61,12 @@ echo _.stapsdt.base >>"$scratch/kept"
 rm -f "$ARCHIVE"
 "$AR" rcsD "$ARCHIVE" "$LIBRARY_OBJECT" "$FAULTS_OBJECT"
 
-# Until 1.0 a minor version may change what programs were compiled for: the symbols' version keeps
-# such a program from starting with another library than its own.
-[ "$major" -gt 0 ] && node=RINGFALL_$major || node=RINGFALL_$major.$minor
+# Until 1.0 a minor version may change what programs were compiled for: the soname lets several such
+# versions be installed together, and it and the symbols' version keep such a program from starting
+# with another library than its own.
+[ "$major" -gt 0 ] && abi=$major || abi=$major.$minor
 {
-  echo "$node {"
+  echo "RINGFALL_$abi {"
   echo "global:"
   sed 's/.*/  &;/' "$scratch/public"
   echo "local:"
@@ -73,6 +74,6 @@ rm -f "$ARCHIVE"
   echo "};"
 } >"$VERSION_SCRIPT"
 {
-  echo "-Wl,-soname,libringfall.so.$major"
+  echo "-Wl,-soname,libringfall.so.$abi"
   [ "${#flags[@]}" -eq 0 ] || printf '%s\n' "${flags[@]}"
 } >"$LINK_FLAGS"

@@ -18,9 +18,9 @@ done
 declare "${single[@]}"
 
 version_part() { sed -n "s/^#define RF_VERSION_$1 \([0-9]*\).*/\1/p" "${headers[@]}"; }
-major=$(version_part MAJOR)
-version=$major.$(version_part MINOR).$(version_part PATCH)
-# All flags of the link but its soname: what a static library leaves to the program.
+version=$(version_part MAJOR).$(version_part MINOR).$(version_part PATCH)
+# The soname, which merge.sh chose, and all other flags: what a static library leaves to the program.
+soname=$(sed -n 's/^-Wl,-soname,//p' "$LINK_FLAGS")
 flags=$(grep -v '^-Wl,-soname,' "$LINK_FLAGS" | sort -u | paste -s -d ' ')
 
 # e_machine of ELF: it may have been built for another machine than this one.
@@ -38,7 +38,7 @@ put() { install -D -m "$1" "$2" "$root/$3"; }
 
 # fill FILE NAME: the same, with @VERSION@ and so on replaced.
 fill() {
-  sed "s|@VERSION@|$version|g; s|@MAJOR@|$major|g; s|@FLAGS@|$flags|g; s|@CMAKE_FLAGS@|${flags// /;}|g" \
+  sed "s|@VERSION@|$version|g; s|@SONAME@|$soname|g; s|@FLAGS@|$flags|g; s|@CMAKE_FLAGS@|${flags// /;}|g" \
     "$1" >"$scratch/filled"
   put 644 "$scratch/filled" "$2"
 }
@@ -46,8 +46,8 @@ fill() {
 put 755 "$PROGRAM" bin/ringfall
 put 644 "$ARCHIVE" lib/libringfall.a
 put 755 "$SHARED" "lib/libringfall.so.$version"
-ln -s "libringfall.so.$version" "$root/lib/libringfall.so.$major"
-ln -s "libringfall.so.$major" "$root/lib/libringfall.so"
+ln -s "libringfall.so.$version" "$root/lib/$soname"
+ln -s "$soname" "$root/lib/libringfall.so"
 for header in "${headers[@]}"; do put 644 "$header" "include/ringfall/${header##*/}"; done
 fill "$PKG_CONFIG" lib/pkgconfig/ringfall.pc
 fill "$CMAKE_CONFIG" lib/cmake/ringfall/ringfall-config.cmake
