@@ -33,10 +33,21 @@ struct probe {
   int fd; /* the trial's file */
 };
 
-/* An unusable directory is reported by rf_probe_directory(), not here. */
+/* By a plain call: what that cannot do is no backend's fault. */
+static bool takes_data(int fd) {
+  unsigned char data[RF_SCRATCH_BYTES] = {0};
+  size_t room = rf_scratch_room();
+  return room == 0 || pwrite(fd, data, room, 0) == (ssize_t)room;
+}
+
+/* An unusable directory, or a full one, is reported by rf_probe_directory(), not here. */
 static int open_scratch(struct probe *p) {
   const char *call;
   p->fd = p->directory != NULL ? rf_scratch_in_directory(p->directory, &call) : -1;
+  if (p->fd >= 0 && !takes_data(p->fd)) {
+    close(p->fd);
+    p->fd = -1;
+  }
   p->around.in_directory = p->fd >= 0;
   if (p->fd < 0) p->fd = rf_scratch_in_memory();
   return p->fd < 0 ? p->fd : 0;

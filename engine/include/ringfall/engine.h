@@ -49,8 +49,7 @@ struct rf_engine_options {
    */
   bool ignore_environment;
   /* The directory in which the probe does its real reads and writes.  Copied.  NULL (default): a
-   * file in memory.  While its file system is full no backend passes: AUTO and PREFER then take
-   * threads, and REQUIRE answers -ENOTSUP. */
+   * file in memory. */
   const char *directory;
   /* Let a forked child try each backend first, for hosts whose seccomp filter kills instead of
    * answering.  Default false. */

@@ -163,9 +163,8 @@ struct rf_probe_options {
  * Probes every backend.  options may be NULL.  Takes a few milliseconds, and with libaio 10 to 50
  * (see first_only).  0, or -errno when not even the probing could be done (-EINVAL: host is NULL,
  * or depth is above 65,536; -EMFILE: no descriptor is left for a file to try things on); an
- * unusable directory is not that.  Where no file can be made in it, the verdicts rest on a file in
- * memory; where the file does not take the trial's data (the file system is full), no backend is
- * usable, with RF_CAUSE_STORAGE.  rf_probe_directory() says what is wrong with the directory.
+ * unusable directory, or a full one, is not that: the verdicts then rest on a file in memory, and
+ * rf_probe_directory() says what is wrong with the directory.
  *
  * While it runs, each backend takes what a queue of that depth takes (locked memory, fs.aio-nr).
  * Should the kernel take a request and not answer it within two seconds, nor let it be cancelled,
