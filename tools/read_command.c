@@ -145,9 +145,7 @@ static enum tool_exit refuse_same(const struct job *job) {
 static enum tool_exit write_out(const struct job *job, const unsigned char *data, uint64_t length) {
   const size_t most = (size_t)64 << 10;
   while (length > 0) {
-    struct pollfd room = {.fd = job->out, .events = POLLOUT};
-    if (stop_signal() != 0) return TOOL_STOPPED;
-    if (poll(&room, 1, -1) < 0) continue;
+    if (!stop_signal_or_ready(job->out, POLLOUT)) return TOOL_STOPPED;
     const ssize_t count = write(job->out, data, length < most ? (size_t)length : most);
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0)

@@ -2,6 +2,8 @@
 /* The handler only sets a flag; all cleaning up is ordinary code. */
 #include "stop_signals.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -27,6 +29,16 @@ void stop_signals_catch(void) {
 
 int stop_signal(void) {
   return (int)caught;
+}
+
+/* Not for ever at a time: a signal may come after it was looked for. */
+bool stop_signal_or_ready(int fd, short events) {
+  struct pollfd wanted = {.fd = fd, .events = events};
+  while (stop_signal() == 0) {
+    const int count = poll(&wanted, 1, 100);
+    if (count > 0 || (count < 0 && errno != EINTR)) return true;
+  }
+  return false;
 }
 
 void stop_signals_die(void) {

@@ -207,9 +207,7 @@ static enum tool_exit open_session(struct job *job) {
 static enum tool_exit fill(const struct job *job, struct chunk *chunk) {
   uint64_t got = 0;
   while (got < chunk->length) {
-    struct pollfd more = {.fd = job->in, .events = POLLIN};
-    if (stop_signal() != 0) return TOOL_STOPPED;
-    if (poll(&more, 1, -1) < 0) continue;
+    if (!stop_signal_or_ready(job->in, POLLIN)) return TOOL_STOPPED;
     const ssize_t count = read(job->in, chunk->data + got, (size_t)(chunk->length - got));
     if (count < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (count < 0)
