@@ -200,6 +200,7 @@ struct rf_queue {
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
   uint8_t died;            /* bits of the backends that died in this queue */
+  bool streams;            /* an op on a file that cannot seek is, or was just now, in the queue */
   bool registers;          /* the main lane's backend has places for files or memory */
   uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
   uint8_t ways[2][RF_FILE_CLASSES]; /* reads, writes: how route.c sends them; 0: to the main lane */
