@@ -2,6 +2,7 @@
 #include "backends/thread.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 
 #define LEAST_STACK (64u * 1024u)
 
@@ -17,6 +18,14 @@ int rf_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *), void 
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
   return -error;
+}
+
+_Thread_local uintptr_t rf_thread_number;
+
+uintptr_t rf_thread_number_new(void) {
+  static _Atomic uintptr_t last;
+  rf_thread_number = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+  return rf_thread_number;
 }
 
 static void *nothing(void *context) {

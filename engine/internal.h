@@ -195,7 +195,7 @@ struct rf_queue {
   struct rf_engine *engine;
   struct rf_queue *next_open, *prev_open; /* engine's list; engine->lock */
 
-  _Atomic uintptr_t owner; /* a pthread_t; 0 = nobody yet */
+  _Atomic uintptr_t owner; /* rf_thread_self() of it; 0 = nobody yet */
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
