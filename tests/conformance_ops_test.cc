@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every op and its answer: what it does, one completion each, any depth, what is wrong with one.
 #include <linux/falloc.h>
+#include <sys/eventfd.h>
 
 #include <random>
 #include <set>
@@ -162,6 +163,24 @@ TEST_P(Conformance, StreamsIgnoreTheOffset) {
   EXPECT_EQ(0, done.status);
   EXPECT_EQ(4, done.bytes);
   EXPECT_EQ("abcd", std::string(pipe->byte, 4));
+}
+
+// They let lseek pass, but have no offsets.
+TEST_P(Conformance, EventfdsAreStreamsToo) {
+  int fd = eventfd(7, EFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  CloseLater(fd);
+  rf_file *file = Adopt(fd);
+  EXPECT_TRUE(rf_file_get_info(file)->stream);
+  rf_queue *queue = OpenQueue();
+  uint64_t count = 0;
+  rf_completion done = Run(queue, rf_op_read(file, &count, sizeof(count), 12345, 1));
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(8, done.bytes);
+  EXPECT_EQ(7u, count);
+  done = Run(queue, rf_op_write(file, &count, sizeof(count), 12345, 2));
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(8, done.bytes);
 }
 
 TEST_P(Conformance, PolledReadsGiveTheDataOrTheRefusalOfPreadv2) {
