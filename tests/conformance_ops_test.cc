@@ -131,6 +131,23 @@ TEST_P(Conformance, NowaitReadsOrSaysWhyNot) {
   }
 }
 
+TEST_P(Conformance, NowaitWritesOrSaysWhyNot) {
+  rf_file *file = Open(NewFile(4096));
+  Buffer data = Buffer::Pattern(4096);
+  iovec one = {data.data(), 4096};
+  int raw = pwritev2(rf_file_fd(file), &one, 1, 0, RWF_NOWAIT) < 0 ? -errno : 0;
+  rf_completion done =
+      Run(OpenQueue(), Flagged(rf_op_write(file, data.data(), 4096, 0, 1), RF_OP_NOWAIT));
+  if (done.status == 0) {
+    EXPECT_EQ(4096, done.bytes);
+    return;
+  }
+  EXPECT_TRUE(done.status == -EAGAIN || done.status == -EOPNOTSUPP) << done.status;
+  if (raw == -EOPNOTSUPP && rf_file_get_info(file)->nowait_write_tried) {
+    EXPECT_EQ(-EOPNOTSUPP, done.status) << "again and again would not help";
+  }
+}
+
 TEST_P(Conformance, AppendingWritesGoToTheEnd) {
   std::string path = NewFile(4096);
   rf_file *file = Open(path, O_WRONLY | O_APPEND);
