@@ -147,7 +147,7 @@ enum {
   RF_LANES = 4,
 };
 
-/* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
+/* Counters are written by the owner only and read by anyone: plain stores, in order. */
 struct rf_tally {
   _Atomic uint64_t values[offsetof(struct rf_counters, fell_back) / sizeof(uint64_t)];
   _Atomic uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS];
@@ -528,7 +528,7 @@ void rf_timers_run(struct rf_queue *queue);
 /* counters.c */
 static inline void rf_tally_add(_Atomic uint64_t *counter, uint64_t amount) {
   uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
-  atomic_store_explicit(counter, before + amount, memory_order_relaxed);
+  atomic_store_explicit(counter, before + amount, memory_order_release); /* see rf_tally_read() */
 }
 static inline void rf_tally_set(_Atomic uint64_t *counter, uint64_t value) {
   atomic_store_explicit(counter, value, memory_order_relaxed);
