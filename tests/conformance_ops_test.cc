@@ -182,6 +182,48 @@ TEST_P(Conformance, StreamsIgnoreTheOffset) {
   EXPECT_EQ("abcd", std::string(pipe->byte, 4));
 }
 
+TEST_P(Conformance, StreamsWithNonblockAreWaitedForAsOthers) {
+  int ends[2];
+  ASSERT_EQ(0, pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+  CloseLater(ends[0]);
+  CloseLater(ends[1]);
+  rf_file *from = Adopt(ends[0]), *to = Adopt(ends[1]);
+  rf_queue *queue = OpenQueue();
+  Buffer out = Buffer::Pattern(300000), in(300000);
+  rf_op read = rf_op_read(from, in.data(), 300000, 0, 1);
+  rf_completion early;
+  EXPECT_EQ(0, rf_submit_and_wait(queue, &read, 1, nullptr, &early, 1, 1, 250 * kMilliseconds))
+      << early.status << ": longer than all retries take, and nothing is there";
+  rf_op write = rf_op_write(to, out.data(), 300000, 0, 2);
+  ASSERT_EQ(1, rf_submit(queue, &write, 1));
+  auto done = WaitAll(queue, 2);
+  for (uint64_t user_data : {1, 2}) {
+    EXPECT_EQ(0, done[user_data].status);
+    EXPECT_EQ(300000, done[user_data].bytes);
+  }
+  EXPECT_EQ("", DiffersFromPattern(in.data(), 300000, 0));
+}
+
+TEST_P(Conformance, TerminalsWithNonblockAreWaitedForAsOthers) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) GTEST_SKIP() << "needs /dev/pts";
+  CloseLater(master);
+  int terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (terminal < 0) GTEST_SKIP() << "needs /dev/pts";
+  CloseLater(terminal);
+  rf_queue *queue = OpenQueue();
+  char line[8] = {};
+  rf_op read = rf_op_read(Adopt(terminal), line, sizeof(line), 0, 1);
+  read.flags = RF_OP_ALLOW_SHORT;
+  rf_completion done;
+  EXPECT_EQ(0, rf_submit_and_wait(queue, &read, 1, nullptr, &done, 1, 1, 250 * kMilliseconds))
+      << done.status;
+  ASSERT_EQ(3, write(master, "hi\n", 3));
+  done = WaitAll(queue, 1)[1];
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(3, done.bytes);
+}
+
 // They let lseek pass, but have no offsets.
 TEST_P(Conformance, EventfdsAreStreamsToo) {
   int fd = eventfd(7, EFD_CLOEXEC);
