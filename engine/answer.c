@@ -147,7 +147,8 @@ static void retry_or_finish(struct rf_queue *queue, struct rf_slot *slot, int st
 static bool is_refusal_in_disguise(const struct rf_slot *slot, int status) {
   if (status != -EAGAIN || !(slot->op_flags & RF_OP_NOWAIT) || !rf_slot_writes(slot)) return false;
   const struct rf_file *file = rf_slot_file(slot);
-  return atomic_load_explicit(&file->writes, memory_order_relaxed) == RF_FILE_WAITS;
+  uint8_t class = atomic_load_explicit(&file->writes, memory_order_relaxed);
+  return class == RF_FILE_WAITS || class == RF_FILE_UNKNOWN;
 }
 
 static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int status) {
