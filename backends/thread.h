@@ -11,8 +11,8 @@
  * Starts a thread that takes no signals: those are for the program's own threads, and the SIGXFSZ
  * of a write past RLIMIT_FSIZE is for nobody: it stays pending there, and the write tells.
  *
- * `stack` is in bytes; 0: the program's default.  0 or -errno: EAGAIN where a limit of processes is
- * reached (RLIMIT_NPROC, the cgroup's pids.max) or memory is short.
+ * `stack` is in bytes; 0, or where that is too little: the program's default.  0 or -errno: EAGAIN
+ * where a limit of processes is reached (RLIMIT_NPROC, the cgroup's pids.max) or memory is short.
  */
 int rf_thread_start(pthread_t *thread, size_t stack, void *(*run)(void *), void *context);
 
