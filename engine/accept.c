@@ -339,6 +339,7 @@ static void accept_any(struct rf_queue *queue, const struct rf_op *op) {
   if (status == 0) set_request(slot, op);
   trace_submit(queue, slot, op);
   if (status == 0) {
+    if (slot->request.flags & RF_REQUEST_STREAM) queue->streams = true;
     if (op->deadline_ns != 0) set_deadline(queue, slot, op->deadline_ns);
     route(queue, slot);
     waits = link_to_last(queue, slot);
@@ -358,6 +359,7 @@ static void accept_any(struct rf_queue *queue, const struct rf_op *op) {
 unsigned rf_accept(struct rf_queue *queue, const struct rf_op *ops, unsigned count) {
   unsigned n = count < queue->free_count ? count : queue->free_count;
   if (n > 0) rf_clock_start(queue);
+  if (queue->outstanding == 0) queue->streams = false;
   queue->free_count -= n;
   queue->outstanding += n;
   for (unsigned i = accept_run(queue, ops, n); i < n; i += accept_run(queue, ops + i, n - i))

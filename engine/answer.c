@@ -142,8 +142,18 @@ static void retry_or_finish(struct rf_queue *queue, struct rf_slot *slot, int st
   rf_timer_set(queue, slot, when);
 }
 
+/* To a buffered write that must not wait io_uring answers EAGAIN, for ever, where the file system
+ * has no such writes: the system call says so (EOPNOTSUPP). */
+static bool is_refusal_in_disguise(const struct rf_slot *slot, int status) {
+  if (status != -EAGAIN || !(slot->op_flags & RF_OP_NOWAIT) || !rf_slot_writes(slot)) return false;
+  const struct rf_file *file = rf_slot_file(slot);
+  uint8_t class = atomic_load_explicit(&file->writes, memory_order_relaxed);
+  return class == RF_FILE_WAITS || class == RF_FILE_UNKNOWN;
+}
+
 static void answer_error(struct rf_queue *queue, struct rf_slot *slot, int status) {
-  bool refused = status == -EINVAL || status == -EOPNOTSUPP || status == -ENOSYS;
+  bool refused = status == -EINVAL || status == -EOPNOTSUPP || status == -ENOSYS ||
+                 is_refusal_in_disguise(slot, status);
   bool on_threads =
       slot->flags & RF_SLOT_ON_THREADS || queue->lanes[RF_LANE_MAIN].id == RF_BACKEND_THREADS;
   bool nowait = status == -EAGAIN && slot->op_flags & RF_OP_NOWAIT;

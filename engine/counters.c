@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Counting: plain stores by the owner, relaxed loads by everybody else. */
+/* Counting: plain stores by the owner, in order; loads by everybody else. */
 #include <errno.h>
 #include <string.h>
 
@@ -14,7 +14,9 @@ _Static_assert(offsetof(struct rf_tally, fell_back) == offsetof(struct rf_counte
 void rf_tally_read(const struct rf_queue *queue, struct rf_counters *counters) {
   const _Atomic uint64_t *from = (const _Atomic uint64_t *)&queue->tally;
   uint64_t *to = (uint64_t *)counters;
-  for (size_t i = 0; i < FIELDS; i++) to[i] = atomic_load_explicit(&from[i], memory_order_relaxed);
+  /* Backwards, for what comes later in the structure is counted later: so no op is seen completed
+   * that is not seen accepted. */
+  for (size_t i = FIELDS; i-- > 0;) to[i] = atomic_load_explicit(&from[i], memory_order_acquire);
 }
 
 void rf_counters_add(struct rf_counters *sum, const struct rf_counters *counters) {

@@ -147,7 +147,7 @@ enum {
   RF_LANES = 4,
 };
 
-/* Counters are written by the owner only and read by anyone: relaxed loads and stores. */
+/* Counters are written by the owner only and read by anyone: plain stores, in order. */
 struct rf_tally {
   _Atomic uint64_t values[offsetof(struct rf_counters, fell_back) / sizeof(uint64_t)];
   _Atomic uint64_t fell_back[RF_OP_KINDS][RF_FALLBACK_REASONS];
@@ -195,11 +195,12 @@ struct rf_queue {
   struct rf_engine *engine;
   struct rf_queue *next_open, *prev_open; /* engine's list; engine->lock */
 
-  _Atomic uintptr_t owner; /* a pthread_t; 0 = nobody yet */
+  _Atomic uintptr_t owner; /* rf_thread_self() of it; 0 = nobody yet */
   bool pollable;           /* rf_queue_fd was called */
   bool ready_signalled;    /* ready_fd is readable */
   bool fsize_limited;      /* RLIMIT_FSIZE was finite when the queue was opened */
   uint8_t died;            /* bits of the backends that died in this queue */
+  bool streams;            /* an op on a file that cannot seek is, or was just now, in the queue */
   bool registers;          /* the main lane's backend has places for files or memory */
   uint32_t straight;       /* request kinds that the main lane takes, unless they have flags */
   uint8_t ways[2][RF_FILE_CLASSES]; /* reads, writes: how route.c sends them; 0: to the main lane */
@@ -527,7 +528,7 @@ void rf_timers_run(struct rf_queue *queue);
 /* counters.c */
 static inline void rf_tally_add(_Atomic uint64_t *counter, uint64_t amount) {
   uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
-  atomic_store_explicit(counter, before + amount, memory_order_relaxed);
+  atomic_store_explicit(counter, before + amount, memory_order_release); /* see rf_tally_read() */
 }
 static inline void rf_tally_set(_Atomic uint64_t *counter, uint64_t value) {
   atomic_store_explicit(counter, value, memory_order_relaxed);

@@ -293,6 +293,18 @@ static void taken(struct rf_queue *queue, struct rf_lane *lane, unsigned n) {
   RF_COUNT(queue, batches, 1);
 }
 
+/*
+ * How many answers of a lane `wait` completions take at least.  What is held, in a pause or without
+ * room may be done before what is in flight, once the answer that it waits for has been seen: so
+ * many of them may come from there.  And an op on a stream may have to go on, after a short answer,
+ * before there is anything for the others.
+ */
+static unsigned answers_for(const struct rf_queue *queue, unsigned wait, uint32_t in_flight) {
+  uint32_t others = queue->outstanding - in_flight;
+  if (wait > 1) wait = queue->streams || wait <= others ? 1 : wait - others;
+  return wait < in_flight ? wait : in_flight;
+}
+
 /* Hands over what it can; the last batch waits along.  True if that wait was done. */
 static bool hand_over(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
                       uint64_t until_ns) {
@@ -302,7 +314,7 @@ static bool hand_over(struct rf_queue *queue, struct rf_lane *lane, unsigned wai
     unsigned n = collect(queue, lane, requests);
     unsigned in_flight = lane->in_flight + n;
     bool last = lane->pending.count == 0 || in_flight == lane->backend->capacity;
-    unsigned want = !last ? 0 : wait < in_flight ? wait : in_flight;
+    unsigned want = last ? answers_for(queue, wait, in_flight) : 0;
     int status = lane->backend->ops->submit(lane->backend, requests, n, want,
                                             want > 0 ? time_left(until_ns) : 0);
     unsigned took = status > 0 ? (unsigned)status : 0;
@@ -337,7 +349,7 @@ static void note_wait(struct rf_queue *queue, struct rf_lane *lane, int status) 
 
 static void wait_on(struct rf_queue *queue, struct rf_lane *lane, unsigned wait,
                     uint64_t until_ns) {
-  if (wait > lane->in_flight) wait = lane->in_flight;
+  wait = answers_for(queue, wait, lane->in_flight);
   if (lane->deaf) {
     sleep_slice(until_ns);
     return;

@@ -9,6 +9,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "backends/thread.h"
 #include "engine/internal.h"
 
 #define RF_GIVEN_UP_NS UINT64_C(10000000000) /* for a ring that was given up to end */
@@ -141,7 +142,7 @@ int rf_queue_open(struct rf_engine *engine, const struct rf_queue_options *given
 /* ---- who may call ---------------------------------------------------------------------------- */
 
 static int enter(struct rf_queue *queue) {
-  uintptr_t self = (uintptr_t)pthread_self();
+  uintptr_t self = rf_thread_self();
   if (!rf_engine_alive(queue->engine)) return -EBADF;
   uintptr_t owner = atomic_load_explicit(&queue->owner, memory_order_relaxed);
   if (owner != self && (owner != 0 || !atomic_compare_exchange_strong(&queue->owner, &owner, self)))

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backends/thread.h"
 #include "engine/internal.h"
 
 #define USES_BEFORE 8u /* ops on a file before it is registered */
@@ -80,7 +81,7 @@ void rf_registry_sync(struct rf_queue *queue) {
 
 /* The queues of this thread need not wait for their next call. */
 static void sync_own(struct rf_engine *engine) {
-  uintptr_t self = (uintptr_t)pthread_self();
+  uintptr_t self = rf_thread_self();
   for (struct rf_queue *queue = engine->queues; queue != NULL; queue = queue->next_open)
     if (atomic_load_explicit(&queue->owner, memory_order_relaxed) == self) sync_locked(queue);
 }

@@ -46,6 +46,13 @@ static uint64_t capacity(int fd) {
   return ioctl(fd, BLKGETSIZE64, &bytes) == 0 ? bytes : 0;
 }
 
+/* lseek alone does not tell: eventfds and their like (timerfd, signalfd) take it, and nothing
+ * moves. Reading no buffers at all gets as far as the question whether the file has offsets. */
+static bool is_stream(int fd) {
+  if (lseek(fd, 0, SEEK_CUR) < 0) return errno == ESPIPE;
+  return preadv(fd, NULL, 0, 0) < 0 && errno == ESPIPE;
+}
+
 static int describe(int fd, int flags, struct rf_file_info *info) {
   struct stat status;
   struct statfs system;
@@ -57,7 +64,7 @@ static int describe(int fd, int flags, struct rf_file_info *info) {
   info->size = info->block_device ? capacity(fd) : (uint64_t)status.st_size;
   info->block_size = (uint32_t)status.st_blksize;
   info->direct = flags & O_DIRECT && (info->regular || info->block_device);
-  info->stream = lseek(fd, 0, SEEK_CUR) < 0 && errno == ESPIPE;
+  info->stream = is_stream(fd);
   return 0;
 }
 

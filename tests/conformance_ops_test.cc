@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every op and its answer: what it does, one completion each, any depth, what is wrong with one.
 #include <linux/falloc.h>
+#include <sys/eventfd.h>
 
 #include <random>
 #include <set>
@@ -130,6 +131,23 @@ TEST_P(Conformance, NowaitReadsOrSaysWhyNot) {
   }
 }
 
+TEST_P(Conformance, NowaitWritesOrSaysWhyNot) {
+  for (int append : {0, O_APPEND}) {
+    rf_file *file = Open(NewFile(4096), O_RDWR | append);
+    Buffer data = Buffer::Pattern(4096);
+    iovec one = {data.data(), 4096};
+    int raw = pwritev2(rf_file_fd(file), &one, 1, 0, RWF_NOWAIT) < 0 ? -errno : 0;
+    rf_completion done =
+        Run(OpenQueue(), Flagged(rf_op_write(file, data.data(), 4096, 0, 1), RF_OP_NOWAIT));
+    EXPECT_TRUE(done.status == 0 || done.status == -EAGAIN || done.status == -EOPNOTSUPP)
+        << done.status;
+    EXPECT_EQ(done.status == 0 ? 4096 : 0, done.bytes);
+    if (raw == -EOPNOTSUPP) {
+      EXPECT_EQ(raw, done.status) << "again and again would not help";
+    }
+  }
+}
+
 TEST_P(Conformance, AppendingWritesGoToTheEnd) {
   std::string path = NewFile(4096);
   rf_file *file = Open(path, O_WRONLY | O_APPEND);
@@ -162,6 +180,66 @@ TEST_P(Conformance, StreamsIgnoreTheOffset) {
   EXPECT_EQ(0, done.status);
   EXPECT_EQ(4, done.bytes);
   EXPECT_EQ("abcd", std::string(pipe->byte, 4));
+}
+
+TEST_P(Conformance, StreamsWithNonblockAreWaitedForAsOthers) {
+  int ends[2];
+  ASSERT_EQ(0, pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+  CloseLater(ends[0]);
+  CloseLater(ends[1]);
+  rf_file *from = Adopt(ends[0]), *to = Adopt(ends[1]);
+  rf_queue *queue = OpenQueue();
+  Buffer out = Buffer::Pattern(300000), in(300000);
+  rf_op read = rf_op_read(from, in.data(), 300000, 0, 1);
+  rf_completion early;
+  EXPECT_EQ(0, rf_submit_and_wait(queue, &read, 1, nullptr, &early, 1, 1, 250 * kMilliseconds))
+      << early.status << ": longer than all retries take, and nothing is there";
+  rf_op write = rf_op_write(to, out.data(), 300000, 0, 2);
+  ASSERT_EQ(1, rf_submit(queue, &write, 1));
+  auto done = WaitAll(queue, 2);
+  for (uint64_t user_data : {1, 2}) {
+    EXPECT_EQ(0, done[user_data].status);
+    EXPECT_EQ(300000, done[user_data].bytes);
+  }
+  EXPECT_EQ("", DiffersFromPattern(in.data(), 300000, 0));
+}
+
+TEST_P(Conformance, TerminalsWithNonblockAreWaitedForAsOthers) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) GTEST_SKIP() << "needs /dev/pts";
+  CloseLater(master);
+  int terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (terminal < 0) GTEST_SKIP() << "needs /dev/pts";
+  CloseLater(terminal);
+  rf_queue *queue = OpenQueue();
+  char line[8] = {};
+  rf_op read = rf_op_read(Adopt(terminal), line, sizeof(line), 0, 1);
+  read.flags = RF_OP_ALLOW_SHORT;
+  rf_completion done;
+  EXPECT_EQ(0, rf_submit_and_wait(queue, &read, 1, nullptr, &done, 1, 1, 250 * kMilliseconds))
+      << done.status;
+  ASSERT_EQ(3, write(master, "hi\n", 3));
+  done = WaitAll(queue, 1)[1];
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(3, done.bytes);
+}
+
+// They let lseek pass, but have no offsets.
+TEST_P(Conformance, EventfdsAreStreamsToo) {
+  int fd = eventfd(7, EFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  CloseLater(fd);
+  rf_file *file = Adopt(fd);
+  EXPECT_TRUE(rf_file_get_info(file)->stream);
+  rf_queue *queue = OpenQueue();
+  uint64_t count = 0;
+  rf_completion done = Run(queue, rf_op_read(file, &count, sizeof(count), 12345, 1));
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(8, done.bytes);
+  EXPECT_EQ(7u, count);
+  done = Run(queue, rf_op_write(file, &count, sizeof(count), 12345, 2));
+  EXPECT_EQ(0, done.status);
+  EXPECT_EQ(8, done.bytes);
 }
 
 TEST_P(Conformance, PolledReadsGiveTheDataOrTheRefusalOfPreadv2) {

@@ -72,6 +72,34 @@ TEST_P(Conformance, AQueueBelongsToTheThreadThatUsesItFirst) {
   EXPECT_EQ("", DiffersFromPattern(room.data() + 4096, 61440, 4096));
 }
 
+// The next thread has the pthread_t of the one that has just ended, but is another.
+TEST_P(Conformance, AThreadThatTookThePlaceOfTheOwnerIsRefusedToo) {
+  rf_file *file = Open(NewFile(65536));
+  rf_queue *queue = OpenQueue();
+  std::thread([&] {
+    rf_op op = rf_op_nop(1);
+    EXPECT_EQ(0, Run(queue, op).status);
+  }).join();
+  std::thread([&] {
+    rf_queue *own = nullptr;
+    ASSERT_EQ(0, rf_queue_open(engine(), nullptr, &own));
+    Buffer room(4096);
+    for (uint64_t i = 0; i < 20; i++)
+      EXPECT_EQ(0, Run(own, rf_op_read(file, room.data(), 4096, 0, i)).status);
+    rf_op op = rf_op_nop(2);
+    rf_completion done;
+    EXPECT_EQ(-EPERM, rf_submit_and_wait(queue, &op, 1, nullptr, &done, 1, 1, kPatience / 10));
+    Forget(queue);
+    EXPECT_EQ(0, rf_queue_close(queue)) << "it is empty";
+    for (uint64_t i = 0; i < 20; i++)
+      EXPECT_EQ(0, Run(own, rf_op_read(file, room.data(), 4096, 0, i)).status);
+    rf_counters counters;
+    EXPECT_EQ(0, rf_queue_counters(own, &counters));
+    EXPECT_EQ(0u, counters.deaths);
+    EXPECT_EQ(0, rf_queue_close(own));
+  }).join();
+}
+
 TEST_P(Conformance, SixteenThreadsShareOneFile) {
   constexpr unsigned kThreads = 16, kBlocks = 32, kRounds = 4;
   std::string path = NewPath();

@@ -2,6 +2,8 @@
 // Time and order: waiting, links, cancellation, deadlines, and the descriptor to poll.
 #include <poll.h>
 
+#include <thread>
+
 #include "tests/conformance.h"
 
 namespace conformance {
@@ -67,6 +69,50 @@ TEST_P(Conformance, WaitEndsAtItsTimeOutAndNotBefore) {
   ASSERT_EQ(1, rf_wait(queue, room, 1, 2, kPatience));
   EXPECT_EQ(0, room[0].status);
   EXPECT_EQ(1, room[0].bytes);
+}
+
+// Two are asked for, two are in flight, and one of these never ends: the second is the linked one.
+TEST_P(Conformance, AWaitForSeveralDoesNotKeepALinkedOpFromStarting) {
+  auto pipe = NewPipe();
+  rf_queue *queue = OpenQueue();
+  rf_op ops[] = {rf_op_nop(1), Flagged(rf_op_nop(2), RF_OP_LINK), pipe->Read(3)};
+  rf_completion room[3];
+  Stopwatch watch;
+  int got = rf_submit_and_wait(queue, ops, 3, nullptr, room, 2, 3, kPatience / 10);
+  EXPECT_LT(watch.ns(), kPatience / 10) << "it waited for the read";
+  ASSERT_EQ(2, got);
+  EXPECT_EQ(1u, room[0].user_data);
+  EXPECT_EQ(2u, room[1].user_data);
+  pipe->Write();
+  ASSERT_EQ(1, rf_wait(queue, room, 1, 3, kPatience));
+}
+
+// As with the output and the errors of a child: the second pipe gets its byte only when the first,
+// which is too small for all that is written to it, has been read to the end.
+TEST_P(Conformance, AWaitForSeveralContinuesAReadFromAPipe) {
+  constexpr size_t kBytes = 300000;
+  auto first = NewPipe(), second = NewPipe();
+  rf_queue *queue = OpenQueue();
+  std::vector<char> all(kBytes);
+  rf_op ops[] = {rf_op_read(first->file, all.data(), kBytes, 0, 1), second->Read(2)};
+  std::thread writer([&] {
+    std::vector<char> what(kBytes, 'x');
+    for (size_t at = 0; at < kBytes;) {
+      ssize_t wrote = write(first->write_end, what.data() + at, kBytes - at);
+      if (wrote <= 0) break;
+      at += static_cast<size_t>(wrote);
+    }
+    second->Write();
+  });
+  rf_completion room[2];
+  Stopwatch watch;
+  int got = rf_submit_and_wait(queue, ops, 2, nullptr, room, 2, 2, kPatience / 10);
+  EXPECT_LT(watch.ns(), kPatience / 10);
+  EXPECT_EQ(2, got) << "it waited for the second pipe";
+  if (got < 2) { // what is read only now lets the writer go on
+    EXPECT_EQ(2 - got, rf_wait(queue, room, static_cast<unsigned>(2 - got), 2, kPatience));
+  }
+  writer.join();
 }
 
 TEST_P(Conformance, ATimeOutOfZeroAndReapNeverBlock) {

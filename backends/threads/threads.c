@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -144,6 +145,20 @@ static long call(const struct rf_request *request) {
   }
 }
 
+/* A stream with O_NONBLOCK answers EAGAIN instead of waiting.  io_uring, which has such files
+ * polled (unless NOWAIT is set), waits for them as for others, and so does a worker. */
+static void wait_for_stream(const struct rf_request *request) {
+  bool write = request->kind == RF_REQUEST_WRITE || request->kind == RF_REQUEST_WRITEV;
+  struct pollfd stream = {request->fd, write ? POLLOUT : POLLIN, 0};
+  int flags = fcntl(request->fd, F_GETFL);
+  if (flags >= 0 && flags & O_NONBLOCK) (void)poll(&stream, 1, -1);
+}
+
+static bool is_to_wait(const struct rf_request *request, int64_t answer) {
+  unsigned flags = request->flags & (RF_REQUEST_STREAM | RF_REQUEST_NOWAIT);
+  return answer == -EAGAIN && flags == RF_REQUEST_STREAM;
+}
+
 /* The other backends give the priority along with the request; here it is the thread's for the
  * length of the call. */
 static int64_t perform(const struct rf_request *request) {
@@ -155,6 +170,11 @@ static int64_t perform(const struct rf_request *request) {
   }
   long res = call(request);
   int64_t answer = res < 0 ? -errno : res;
+  if (is_to_wait(request, answer)) {
+    wait_for_stream(request);
+    res = call(request);
+    answer = res < 0 ? -errno : res;
+  }
   if (request->flags & RF_REQUEST_IOPRIO) (void)syscall(SYS_ioprio_set, WHO_PROCESS, 0, before);
   return answer;
 }

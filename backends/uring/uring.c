@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +50,7 @@ struct uring_backend {
   bool iopoll;          /* completions come only to those who ask */
   bool registered;      /* files, memory and the ring's descriptor are to be */
   bool ring_registered; /* enter_fd and int_flags are what the ring had before */
-  pthread_t issuer;
+  uintptr_t issuer;     /* rf_thread_self() of the owner; set where ring_registered may be */
   int enter_fd;
   uint8_t int_flags;
   bool watching;
@@ -362,7 +361,7 @@ static void let_go(struct uring_backend *self) {
 
 static void uring_close(struct rf_backend *backend) {
   struct uring_backend *self = uring_of(backend);
-  bool here = !self->started || pthread_equal(self->issuer, pthread_self());
+  bool here = !self->started || self->issuer == rf_thread_self();
   if (!here) forget_registration(self);
   if (here && !self->remains.given_up) let_go(self);
   free_ring(self);
@@ -378,7 +377,7 @@ static void uring_abandon(struct rf_backend *backend) {
 
 /* Saves the kernel looking up the descriptor in each call.  If refused, there is none to save. */
 static void register_ring(struct uring_backend *self) {
-  self->issuer = pthread_self();
+  self->issuer = rf_thread_self();
   self->enter_fd = self->ring.enter_ring_fd;
   self->int_flags = self->ring.int_flags;
   self->base.syscalls++;

@@ -90,7 +90,8 @@ struct rf_op {
  *               files with it was refused), it has had ten seconds.
  *   other -errno as of the system call that does the same (pread, pwrite, fsync, fallocate).
  * EINTR and EBUSY never appear, and EAGAIN only with NOWAIT, unless the kernel goes on answering
- * them for longer than all retries take (about a tenth of a second).
+ * them for longer than all retries take (about a tenth of a second).  A pipe, socket or terminal
+ * with O_NONBLOCK is waited for like one without.
  */
 struct rf_completion {
   uint64_t user_data; /* of the op */

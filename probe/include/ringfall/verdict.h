@@ -110,7 +110,7 @@ struct rf_file_info {
   uint64_t size;         /* when it was looked at; for a block device its capacity */
   bool regular;          /* a regular file */
   bool block_device;     /* a block device */
-  bool stream;           /* cannot seek (pipe, socket, terminal): offsets are ignored */
+  bool stream;           /* cannot seek (pipe, socket, terminal, eventfd): offsets are ignored */
   bool direct;           /* this descriptor has O_DIRECT now */
   bool direct_possible;  /* the file system accepts O_DIRECT on this file */
   uint32_t memory_align; /* direct I/O: buffer addresses are multiples of this */
