@@ -305,6 +305,7 @@ static int can_have_workers(const struct uring_backend *self, struct rf_backend_
   if (status != -EAGAIN) return 0; /* or something that is in the way of this thread only */
   report->syscall = "clone";
   report->error = EAGAIN;
+  report->features[0] = '\0';
   return status;
 }
 

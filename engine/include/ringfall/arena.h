@@ -31,9 +31,9 @@ enum rf_arena_flags {
 /*
  * Makes an arena of at least `size` bytes (rounded up to whole pages).  One of 2 MiB or more begins
  * at a multiple of that, and the kernel is asked for transparent huge pages (madvise(2),
- * MADV_HUGEPAGE): direct I/O then costs it a fraction.  Where there are none the pages are ordinary.
- * -EINVAL: size 0, or a flag not known.  -ENOMEM.  With LOCKED: as of mlock(2).  -EBADF: after
- * fork.
+ * MADV_HUGEPAGE): direct I/O then costs it a fraction.  Where there are none the pages are
+ * ordinary. -EINVAL: size 0, or a flag not known.  -ENOMEM.  With LOCKED: as of mlock(2).  -EBADF:
+ * after fork.
  */
 int rf_arena_open(struct rf_engine *engine, size_t size, unsigned flags, struct rf_arena **arena);
 
