@@ -47,10 +47,13 @@ static uint64_t capacity(int fd) {
 }
 
 /* lseek alone does not tell: eventfds and their like (timerfd, signalfd) take it, and nothing
- * moves. Reading no buffers at all gets as far as the question whether the file has offsets. */
+ * moves.  Reading nothing gets as far as the question whether the file has offsets; into one
+ * buffer, for QEMU's emulation of a process keeps calls without buffers to itself. */
 static bool is_stream(int fd) {
+  char none;
+  struct iovec empty = {&none, 0};
   if (lseek(fd, 0, SEEK_CUR) < 0) return errno == ESPIPE;
-  return preadv(fd, NULL, 0, 0) < 0 && errno == ESPIPE;
+  return preadv(fd, &empty, 1, 0) < 0 && errno == ESPIPE;
 }
 
 static int describe(int fd, int flags, struct rf_file_info *info) {
