@@ -21,9 +21,8 @@ struct watched {
   struct watched *next;
 };
 
-static pthread_mutex_t lock =
-    PTHREAD_MUTEX_INITIALIZER; /* guards the list: few are open at a time */
-static struct watched *first;
+static struct watched *first; /* of few */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void) {

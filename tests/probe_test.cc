@@ -675,6 +675,7 @@ TEST(HostWithLimit, ComesBackWhenNoProcessMayBeStarted) {
       EXPECT_FALSE(v.usable);
       EXPECT_STREQ(v.syscall, "clone") << Describe(v);
       EXPECT_EQ(v.error, EAGAIN);
+      EXPECT_STREQ(v.features, "") << "nothing is in use";
       EXPECT_TRUE(Contains(v.why, "RLIMIT_NPROC is 0")) << v.why;
       EXPECT_TRUE(Contains(v.remedy, "LimitNPROC")) << v.remedy;
     }

@@ -346,8 +346,7 @@ TEST_F(TransferTool, ASignalEndsTheWaitForTheOtherSideOfAPipe) {
   for (const Arguments &arguments :
        {Arguments{"read", file_, pipe}, Arguments{"write", other_, pipe}}) {
     Process process(arguments);
-    usleep(
-        300000); // it is there by then; if not, the signal comes before the wait, which is as good
+    usleep(300000); // it may wait by then; a signal that comes before must end it as well
     process.Signal(SIGTERM);
     for (int i = 0; i < 1000 && !process.Ended(); i++) usleep(10000);
     process.Signal(SIGKILL); // of no effect, unless it still waits

@@ -108,19 +108,14 @@ static bool to_stdout(const struct options *options) {
 
 /* ---- passing on ---- */
 
-static bool is_pipe(const char *name) {
-  struct stat out;
-  return stat(name, &out) == 0 && S_ISFIFO(out.st_mode);
-}
-
-/* Waits for a pipe's reader by itself: open(2) would not let a signal end that. */
+/* Waits for a pipe's reader by itself. */
 static enum tool_exit open_out(struct job *job) {
   const struct options *options = job->options;
   if (options->out == NULL) return TOOL_OK;
   const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY;
   job->out = to_stdout(options) ? STDOUT_FILENO : -1;
   while (job->out < 0) {
-    const bool waits = is_pipe(options->out);
+    const bool waits = names_pipe(options->out);
     job->out = open(options->out, flags | (waits ? O_NONBLOCK : 0), 0666);
     if (job->out >= 0 || !waits || errno != ENXIO) break;
     if (stop_signal() != 0) return TOOL_STOPPED;

@@ -12,8 +12,7 @@ void stop_signals_catch(void);
 /* The number of the first signal that came, or 0. */
 int stop_signal(void);
 
-/* Waits until fd is ready for events (of poll(2)), or cannot be waited for; false: a signal came.
- */
+/* Waits until fd is ready for events, or cannot be waited for.  False: a signal came. */
 bool stop_signal_or_ready(int fd, short events);
 
 /* Ends the process by that signal, so that the shell sees how it ended. */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "progress.h"
 
@@ -71,4 +72,9 @@ const char *bytes_name(uint64_t bytes, struct bytes_text *buffer) {
     snprintf(buffer->text, sizeof(buffer->text), "%.1f %s", (double)bytes / (double)one,
              units[unit]);
   return buffer->text;
+}
+
+bool names_pipe(const char *path) {
+  struct stat found;
+  return stat(path, &found) == 0 && S_ISFIFO(found.st_mode);
 }

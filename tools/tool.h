@@ -4,6 +4,7 @@
 #define RINGFALL_TOOLS_TOOL_H
 
 #include <ringfall/status.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,9 @@ struct bytes_text {
   char text[32];
 };
 const char *bytes_name(uint64_t bytes, struct bytes_text *buffer);
+
+/* Opening such a file waits for the other side, and a signal would not end that. */
+bool names_pipe(const char *path);
 
 /* One per command; argv[0] is the command's name. */
 enum tool_exit probe_command(int argc, char **argv);

@@ -145,10 +145,9 @@ static const char *in_name(const struct job *job) {
 static enum tool_exit open_in(struct job *job) {
   job->in = STDIN_FILENO;
   if (job->options->in == NULL) return TOOL_OK;
-  /* Who writes to a pipe is waited for in fill(): open(2) would not let a signal end that. */
-  struct stat in;
-  const bool is_pipe = stat(job->options->in, &in) == 0 && S_ISFIFO(in.st_mode);
-  job->in = open(job->options->in, O_RDONLY | O_CLOEXEC | O_NOCTTY | (is_pipe ? O_NONBLOCK : 0));
+  /* Who writes to a pipe is waited for in fill(). */
+  const int waits = names_pipe(job->options->in) ? O_NONBLOCK : 0;
+  job->in = open(job->options->in, O_RDONLY | O_CLOEXEC | O_NOCTTY | waits);
   if (job->in >= 0) return TOOL_OK;
   return tool_fail(command, TOOL_FAILED, "%s: cannot open: %s", job->options->in, strerror(errno));
 }
